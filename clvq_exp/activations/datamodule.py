@@ -1,0 +1,192 @@
+"""What training reads: random batches of sentences, run as length-sorted micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from clvq_exp.activations.batching import length_sorted_batches
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.records import ActivationBatch, MicroBatch
+from clvq_exp.seeding import numpy_generator
+from clvq_exp.settings import Split
+
+
+class BatchKey(NamedTuple):
+    """Names one batch: its place in training and its sentences (rows of the store)."""
+
+    epoch: int
+    step: int
+    sentences: tuple[int, ...]
+
+
+class RandomBatches(Sampler[BatchKey]):
+    """Batches of random sentences; each epoch's order hangs on (seed, epoch) alone."""
+
+    def __init__(self, sentences: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self._sentences = sentences
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; Lightning calls it at the start of every epoch, resumed ones too."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._sentences) // self._batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        order = numpy_generator(self._seed, "order", self._epoch).permutation(self._sentences)
+        for step in range(len(self)):
+            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
+            yield BatchKey(self._epoch, step, tuple(int(row) for row in chosen))
+
+
+class OrderedBatches(Sampler[BatchKey]):
+    """All sentences once, in order of length."""
+
+    def __init__(self, sentences: NDArray[np.int64], lengths: NDArray[np.int64], batch_size: int) -> None:
+        self._sentences = sentences[np.argsort(-lengths[sentences], kind="stable")]
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._sentences) // self._batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        for step in range(len(self)):
+            chosen = self._sentences[step * self._batch_size : (step + 1) * self._batch_size]
+            yield BatchKey(0, step, tuple(int(row) for row in chosen))
+
+
+class ActivationPairs(Dataset[ActivationBatch]):
+    """Batches of (layer l, target layer) activations, made from a `BatchKey`.
+
+    Args:
+        store: the activations.
+        source_layer: layer l.
+        target_layer: the layer to rebuild.
+        micro_batch_words: padded words of a micro-batch at most.
+        resident: device on which to keep the activations of both layers, or None to read the store.
+    """
+
+    def __init__(
+        self,
+        store: ActivationStore,
+        source_layer: int,
+        target_layer: int,
+        micro_batch_words: int,
+        resident: torch.device | None = None,
+    ) -> None:
+        self._store = store
+        self._layers = (source_layer, target_layer)
+        self._budget = micro_batch_words
+        self._resident: dict[int, Tensor] = {}
+        if resident is not None:
+            self._resident = {layer: store.words(layer).to(resident, copy=True) for layer in set(self._layers)}
+
+    def __getitem__(self, key: BatchKey) -> ActivationBatch:
+        """The batch of this key, in micro-batches of like length."""
+        sentences = np.asarray(key.sentences, dtype=np.int64)
+        lengths = self._store.sentences.n_words[sentences]
+        micro_batches = tuple(
+            self._micro_batch(sentences[members], lengths[members])
+            for members in length_sorted_batches(lengths, self._budget)
+        )
+        return ActivationBatch(micro_batches, int(lengths.sum()), key.epoch, key.step)
+
+    def _micro_batch(self, sentences: NDArray[np.int64], lengths: NDArray[np.int64]) -> MicroBatch:
+        width = int(lengths.max())
+        columns = np.arange(width)
+        real = torch.from_numpy(columns[None, :] < lengths[:, None])
+        first = self._store.sentences.first_word[sentences]
+        word_ids = torch.from_numpy(np.where(real.numpy(), first[:, None] + columns[None, :], -1))
+        source, target = (self._padded(layer, word_ids, real) for layer in self._layers)
+        return MicroBatch(source, target, real.to(source.device), word_ids.to(source.device))
+
+    def _padded(self, layer: int, word_ids: Tensor, real: Tensor) -> Float[Tensor, "sentences words d"]:
+        words = self._resident.get(layer)
+        words = self._store.words(layer) if words is None else words
+        rows = word_ids.clamp(min=0).to(words.device)
+        return words[rows].float() * real.to(words.device)[..., None]
+
+
+class ActivationDataModule(pl.LightningDataModule):
+    """Training and validation batches of one layer pair.
+
+    Args:
+        store: the activations.
+        source_layer: layer l.
+        target_layer: the layer to rebuild.
+        batch_size: sentences per optimizer step.
+        micro_batch_words: padded words per forward and backward pass.
+        seed: seeds the order of every epoch.
+        num_workers: processes that read the store; 0 reads in the training process.
+        resident_gib: keep both layers on `device` when they take no more than this, in GiB.
+        device: where training runs.
+    """
+
+    def __init__(
+        self,
+        store: ActivationStore,
+        source_layer: int,
+        target_layer: int,
+        batch_size: int,
+        micro_batch_words: int,
+        seed: int,
+        num_workers: int = 0,
+        resident_gib: float = 4.0,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self._batch_size = batch_size
+        self._seed = seed
+        layers = {source_layer, target_layer}
+        size = sum(store.words(layer).element_size() * store.words(layer).numel() for layer in layers)
+        fits = size <= resident_gib * 2**30 and num_workers == 0
+        self._workers = num_workers
+        self.pairs = ActivationPairs(
+            store,
+            source_layer,
+            target_layer,
+            micro_batch_words,
+            resident=(device or torch.device("cpu")) if fits else None,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return -(-len(self.store.sentence_ids(Split.train)) // self._batch_size)
+
+    def train_dataloader(self) -> DataLoader[ActivationBatch]:
+        """Random batches of training sentences."""
+        sampler = RandomBatches(self.store.sentence_ids(Split.train), self._batch_size, self._seed)
+        return self._loader(sampler)
+
+    def val_dataloader(self) -> DataLoader[ActivationBatch]:
+        """The validation sentences once."""
+        return self.ordered(Split.validation)
+
+    def ordered(self, split: Split) -> DataLoader[ActivationBatch]:
+        """The sentences of a split once, in order of length."""
+        return self._loader(
+            OrderedBatches(self.store.sentence_ids(split), self.store.sentences.n_words, self._batch_size)
+        )
+
+    def _loader(self, sampler: Sampler[BatchKey]) -> DataLoader[ActivationBatch]:
+        return DataLoader(
+            self.pairs,
+            batch_size=None,  # a key is a whole batch
+            sampler=sampler,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+        )

@@ -1,0 +1,1 @@
+"""CLVQ-VAE and every method it is compared with, behind one interface."""

@@ -1,0 +1,203 @@
+"""The one interface behind which every concept method stands; the evaluation knows no method by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.artifacts import ArtifactCache
+from clvq_exp.settings import (
+    DecoderSettings,
+    EncoderSettings,
+    InitSettings,
+    LayerPair,
+    QuantizerSettings,
+    Split,
+    TrainerSettings,
+    WeightDecayOn,
+)
+
+CONCEPT = "concept"
+"""Removal: the concept's own vector (code, centroid)."""
+MEMBER_MEAN = "member_mean"
+"""Removal: the mean raw activation of the concept's training words."""
+
+
+class ConceptError(ValueError):
+    """A concept model that cannot be fitted as asked; the message says which key to change."""
+
+
+class TrainingDivergedError(ConceptError):
+    """The loss is no longer finite."""
+
+
+@dataclass(frozen=True)
+class ConceptSettings:
+    """What a concept method may be told; each method uses its part."""
+
+    encoder: EncoderSettings
+    quantizer: QuantizerSettings
+    decoder: DecoderSettings
+    init: InitSettings
+    trainer: TrainerSettings
+    weight_decay_on: WeightDecayOn
+
+
+class FitRun(NamedTuple):
+    """The circumstances of one fit."""
+
+    store: ActivationStore
+    pair: LayerPair
+    seed: int
+    work: Path
+    """A folder that outlives a killed process: checkpoints go there."""
+    cache: ArtifactCache
+    device: torch.device
+    logger: Any = None
+    """A Lightning logger, or None."""
+
+
+class EpochRecord(NamedTuple):
+    """One point of the training curves; epoch 0 is before any update."""
+
+    epoch: int
+    train_loss: float | None
+    train_reconstruction: float | None
+    train_commitment: float | None
+    validation_loss: float
+    validation_reconstruction: float
+    validation_commitment: float
+    perplexity: float
+    codes_in_use: int
+    alpha: float
+    learning_rate: float
+
+
+class Bypass(NamedTuple):
+    """Reconstruction loss on the validation split when the codes are tampered with."""
+
+    as_is: float
+    permuted: float
+    """Codes permuted among all words."""
+    memory_zeroed: float
+    """The cross-attention's memory set to zero."""
+    mean_predictor: float
+    """Predicting the mean of the training targets."""
+
+
+@dataclass(frozen=True)
+class FitSummary:
+    """What a fit leaves to report."""
+
+    perplexity: float
+    """exp(entropy of code use) over the whole validation split."""
+    codes_in_use: int
+    """Codes that hold a training or validation word."""
+    alpha: float | None = None
+    validation_loss: float | None = None
+    best_epoch: int | None = None
+    bypass: Bypass | None = None
+    history: tuple[EpochRecord, ...] = field(default=())
+
+
+class ConceptModel(ABC):
+    """Concepts found in the activations of layer l.
+
+    Removals: every method offers `concept` and `member_mean`, and may add its own.
+    """
+
+    name: ClassVar[str]
+    removals: tuple[str, ...] = (CONCEPT, MEMBER_MEAN)
+    summary: FitSummary
+
+    @property
+    @abstractmethod
+    def n_concepts(self) -> int:
+        """How many concepts there are (K)."""
+
+    @abstractmethod
+    def identity(self, store: ActivationStore, pair: LayerPair) -> dict[str, Any]:
+        """All that can change the fitted model except the seed: the inputs of its fingerprint."""
+
+    @abstractmethod
+    def fit(self, run: FitRun) -> None:
+        """Find the concepts.
+
+        Raises:
+            ConceptError: says which key to change.
+        """
+
+    @abstractmethod
+    def assign(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n r"]:
+        """The concepts of raw layer-l activations; the first column is the concept."""
+
+    @abstractmethod
+    def directions(self, ids: Int64[Tensor, "n r"], removal: str) -> Float[Tensor, "n r d"]:
+        """An orthonormal basis of what to remove.
+
+        A concept without a direction (no training word, under `member_mean`) gives zero rows: nothing is
+        removed, and the evaluation counts it.
+        """
+
+    @abstractmethod
+    def vectors(self) -> Float[Tensor, "K d"]:
+        """One vector per concept, for cosines and maps."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the fitted model (safetensors and JSON)."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Self:
+        """Read a fitted model of the same settings; returns self."""
+
+
+def split_concepts(model: ConceptModel, store: ActivationStore, layer: int, split: Split) -> Iterator[Tensor]:
+    """The first concept of every word of a split, in blocks of `[n]`."""
+    for _, block in store.iterate_words(layer, (split,)):
+        yield model.assign(block)[:, 0].cpu()
+
+
+def concept_counts(model: ConceptModel, store: ActivationStore, layer: int, split: Split) -> Int64[Tensor, " K"]:
+    """Words of a split that each concept holds."""
+    counts = torch.zeros(model.n_concepts, dtype=torch.int64)
+    for codes in split_concepts(model, store, layer, split):
+        counts += torch.bincount(codes, minlength=model.n_concepts)
+    return counts
+
+
+def unit_rows(vectors: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    """Rows scaled to norm 1; zero rows stay zero."""
+    norms = vectors.norm(dim=-1, keepdim=True)
+    return torch.where(norms > 0, vectors / norms.clamp(min=torch.finfo(vectors.dtype).tiny), 0.0)
+
+
+def mean_pairwise_cosine(vectors: Float[Tensor, "k d"]) -> float:
+    """Mean cosine over all pairs of distinct rows; 1 for a single row."""
+    k = len(vectors)
+    if k < 2:
+        return 1.0
+    total = unit_rows(vectors.double()).sum(0).square().sum()
+    return float((total - k) / (k * (k - 1)))
+
+
+def perplexity(counts: Tensor) -> float:
+    """exp(entropy) of code use, from counts `[K]`; between 1 and K.
+
+    Raises:
+        ValueError: if nothing was counted.
+    """
+    total = counts.sum()
+    if total <= 0:
+        raise ValueError("perplexity of no words: the split is empty")
+    p = counts.double() / total
+    entropy = -(p[p > 0] * p[p > 0].log()).sum()
+    return float(entropy.exp())

@@ -1,0 +1,143 @@
+"""What every method with one vector per concept shares: assignment by the nearest, members, directions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.artifacts import read_json, write_json
+from clvq_exp.concepts.base import (
+    CONCEPT,
+    MEMBER_MEAN,
+    Bypass,
+    ConceptModel,
+    ConceptSettings,
+    EpochRecord,
+    FitSummary,
+    concept_counts,
+    unit_rows,
+)
+from clvq_exp.concepts.quantizer import nearest_codes
+from clvq_exp.settings import Split
+
+_WEIGHTS = "model.safetensors"
+_SUMMARY = "summary.json"
+_MEMBERS = ("member_means", "member_counts")
+_BLOCK = 16_384
+
+
+class CodebookModel(ConceptModel):
+    """A concept is a code; a word belongs to the code nearest to its encoding."""
+
+    def __init__(self, settings: ConceptSettings) -> None:
+        self.settings = settings
+        self._member_means: Tensor | None = None
+        self._member_counts: Tensor | None = None
+
+    @property
+    def n_concepts(self) -> int:
+        """K."""
+        return self.settings.quantizer.codebook_size
+
+    @abstractmethod
+    def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Raw layer-l activations in the space where the codes live."""
+
+    @torch.no_grad()
+    def assign(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n 1"]:
+        """The nearest code of each activation."""
+        codebook = self.vectors()
+        blocks = [
+            nearest_codes(self.encode(block.to(codebook.device)), codebook)
+            for block in activations.float().split(_BLOCK)
+        ]
+        return torch.cat(blocks)[:, None]
+
+    def directions(self, ids: Int64[Tensor, "n 1"], removal: str) -> Float[Tensor, "n 1 d"]:
+        """Unit vectors of the codes, or of the mean raw activation of their training words."""
+        if removal == CONCEPT:
+            vectors = self.vectors()
+        elif removal == MEMBER_MEAN:
+            assert self._member_means is not None, "fit or load the model first"
+            vectors = self._member_means
+        else:
+            raise ValueError(f"{self.name} offers the removals {self.removals}, not {removal!r}")
+        return unit_rows(vectors[ids.to(vectors.device)])
+
+    @property
+    def member_counts(self) -> Int64[Tensor, " K"]:
+        """Training words of each concept."""
+        assert self._member_counts is not None, "fit or load the model first"
+        return self._member_counts
+
+    def _collect_members(self, store: ActivationStore, layer: int) -> None:
+        """One pass over the training words: how many each concept holds, and their mean raw activation."""
+        codebook = self.vectors()
+        sums = torch.zeros(codebook.shape, dtype=torch.float64, device=codebook.device)
+        counts = torch.zeros(self.n_concepts, dtype=torch.int64, device=codebook.device)
+        for _, block in store.iterate_words(layer):
+            codes = self.assign(block)[:, 0]
+            sums.index_add_(0, codes, block.to(codebook.device).double())
+            counts += torch.bincount(codes, minlength=self.n_concepts)
+        self._member_means = (sums / counts.clamp(min=1)[:, None]).float()
+        self._member_counts = counts
+
+    def _codes_in_use(self, store: ActivationStore, layer: int) -> tuple[Int64[Tensor, " K"], int]:
+        """Code use on the validation split, and the codes that hold a training or validation word."""
+        validation = concept_counts(self, store, layer, Split.validation)
+        used = (validation > 0) | (self.member_counts.cpu() > 0)
+        return validation, int(used.sum())
+
+    def save(self, folder: Path) -> None:
+        """Write tensors and summary."""
+        assert self._member_means is not None
+        assert self._member_counts is not None
+        members = dict(zip(_MEMBERS, (self._member_means, self._member_counts), strict=True))
+        tensors = {**self._tensors(), **members}
+        save_file({name: each.detach().cpu().contiguous() for name, each in tensors.items()}, folder / _WEIGHTS)
+        write_json(folder / _SUMMARY, _summary_as_json(self.summary))
+
+    def load(self, folder: Path) -> Self:
+        """Read tensors and summary; returns self."""
+        tensors = load_file(folder / _WEIGHTS)
+        self._member_means, self._member_counts = (tensors.pop(name) for name in _MEMBERS)
+        self._set_tensors(tensors)
+        self.summary = _summary_from_json(read_json(folder / _SUMMARY))
+        return self
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """The method's own tensors."""
+
+    @abstractmethod
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take the method's own tensors."""
+
+
+def _summary_as_json(summary: FitSummary) -> dict[str, Any]:
+    return {
+        "perplexity": summary.perplexity,
+        "codes_in_use": summary.codes_in_use,
+        "alpha": summary.alpha,
+        "validation_loss": summary.validation_loss,
+        "best_epoch": summary.best_epoch,
+        "bypass": summary.bypass._asdict() if summary.bypass else None,
+        "history": [record._asdict() for record in summary.history],
+    }
+
+
+def _summary_from_json(values: dict[str, Any]) -> FitSummary:
+    bypass = values.pop("bypass")
+    history = values.pop("history")
+    return FitSummary(
+        **values,
+        bypass=Bypass(**bypass) if bypass else None,
+        history=tuple(EpochRecord(**record) for record in history),
+    )

@@ -1,0 +1,256 @@
+"""The LightningModule: encoder, quantizer and decoder, trained by micro-batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, cast
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clvq_exp.concepts.base import ConceptSettings, EpochRecord, TrainingDivergedError, perplexity
+from clvq_exp.concepts.decoder import ConceptDecoder
+from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
+from clvq_exp.concepts.quantizer import VectorQuantizer
+from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
+from clvq_exp.seeding import scoped_seed
+from clvq_exp.settings import WeightDecayOn
+
+MONITOR = "validation_loss"
+
+
+class LossSums(NamedTuple):
+    """Sums over real words of the means over dimensions; divide by the words of the whole batch."""
+
+    reconstruction: Float[Tensor, ""]
+    commitment: Float[Tensor, ""]
+
+
+class MicroBatchOutput(NamedTuple):
+    """What the model makes of one micro-batch."""
+
+    losses: LossSums
+    z_e: Float[Tensor, "sentences words d"]
+    quantizer: QuantizerOutput
+
+
+class ClvqVaeModule(pl.LightningModule):
+    """CLVQ-VAE (section 2): rebuilds the target layer from quantized layer-l words.
+
+    One optimizer step per batch of sentences: each micro-batch adds its gradient and its code statistics, both
+    over the whole batch's words; then the optimizer moves the weights and the EMA moves the codebook. All noise
+    hangs on (seed, epoch, step), so a resumed fit goes on as if it had never stopped.
+
+    Args:
+        width: d.
+        settings: encoder, quantizer, decoder and trainer.
+        seed: of initial weights and all noise.
+    """
+
+    def __init__(self, width: int, settings: ConceptSettings, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings = settings
+        self.seed = seed
+        with scoped_seed(seed, "weights"):
+            self.encoder = AdaptiveResidualEncoder(width, settings.encoder)
+            self.decoder = ConceptDecoder(width, settings.decoder)
+        self.quantizer = VectorQuantizer(width, settings.quantizer)
+        self.history: list[EpochRecord] = []
+        self._train = _Totals(settings.quantizer.codebook_size)
+        self._validation = _Totals(settings.quantizer.codebook_size)
+
+    def forward(self, batch: MicroBatch, noise: tuple[int | str, ...] | None = None) -> MicroBatchOutput:
+        """Run one micro-batch.
+
+        Args:
+            batch: activations of some sentences.
+            noise: names the top-k draw; None takes the nearest codes.
+        """
+        z_e = self.encoder(batch.source)
+        out = self.quantizer(z_e, batch.real, batch.word_ids, noise)
+        rebuilt = self.decoder(out.quantized, z_e, batch.real)
+        return MicroBatchOutput(
+            LossSums(reconstruction_sum(rebuilt, batch), out.commitment_sum), z_e, out
+        )
+
+    def total_loss(self, losses: LossSums, n_words: int) -> Float[Tensor, ""]:
+        """L_rec + beta L_commit (section 2.5), as means over the batch's words and dimensions."""
+        beta = self.settings.quantizer.commitment_weight
+        return (losses.reconstruction + beta * losses.commitment) / n_words
+
+    def accumulate(self, batch: ActivationBatch) -> tuple[LossSums, CodeStatistics]:
+        """Gradients (added to `.grad`), losses and code statistics of a whole batch; nothing is updated."""
+        sums: LossSums | None = None
+        statistics: CodeStatistics | None = None
+        for index, micro_batch in enumerate(batch.micro_batches):
+            where = (self.seed, batch.epoch, batch.step)
+            with scoped_seed(*where, "dropout", index, device=micro_batch.source.device):
+                out = self(micro_batch, noise=where)
+                self.manual_backward(self.total_loss(out.losses, batch.n_words))
+            step = self.quantizer.statistics(out.z_e.detach(), micro_batch.real, out.quantizer.codes)
+            losses = LossSums(*(each.detach() for each in out.losses))
+            sums = losses if sums is None else LossSums(*(a + b for a, b in zip(sums, losses, strict=True)))
+            statistics = (
+                step
+                if statistics is None
+                else CodeStatistics(*(a + b for a, b in zip(statistics, step, strict=True)))
+            )
+        assert sums is not None
+        assert statistics is not None
+        return sums, statistics
+
+    def training_step(self, batch: ActivationBatch, batch_idx: int) -> None:
+        """One optimizer step and one EMA update."""
+        del batch_idx
+        optimizer = cast(Any, self.optimizers())
+        optimizer.zero_grad()
+        losses, statistics = self.accumulate(batch)
+        clip = self.settings.trainer.gradient_clip
+        if clip > 0:
+            nn.utils.clip_grad_norm_(self.parameters(), clip)
+        optimizer.step()
+        self.quantizer.update(statistics)
+        self._train.add(losses, statistics.counts, batch.n_words)
+
+    def validation_step(self, batch: ActivationBatch, batch_idx: int) -> None:
+        """Losses and code use with the nearest codes."""
+        del batch_idx
+        self._validation.add(*self.measure(batch), batch.n_words)
+
+    def measure(self, batch: ActivationBatch) -> tuple[LossSums, Tensor]:
+        """Losses and code counts of a batch in evaluation mode."""
+        zero = torch.zeros((), device=self.device)
+        reconstruction, commitment = zero.clone(), zero.clone()
+        counts = torch.zeros(self.quantizer.size, device=self.device)
+        for micro_batch in batch.micro_batches:
+            out = self(micro_batch)
+            reconstruction += out.losses.reconstruction
+            commitment += out.losses.commitment
+            codes = out.quantizer.codes[micro_batch.real]
+            counts += torch.bincount(codes, minlength=self.quantizer.size)
+        return LossSums(reconstruction, commitment), counts
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums."""
+        self._train.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the split's sums."""
+        self._validation.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch, step the plateau scheduler.
+
+        Raises:
+            TrainingDivergedError: a loss that is not finite.
+        """
+        fitting = self.trainer.state.fn == "fit"
+        record = self._record(self.current_epoch + 1 if fitting else 0)
+        self.history.append(record)
+        self.log_dict(
+            {name: float(value) for name, value in record._asdict().items() if value is not None},
+            prog_bar=False,
+        )
+        self.log("loss", record.validation_loss, prog_bar=True, logger=False)
+        if not math.isfinite(record.validation_loss):
+            raise TrainingDivergedError(
+                f"the loss is not finite after epoch {record.epoch} at trainer.learning_rate="
+                f"{self.settings.trainer.learning_rate}: lower it (1e-3 is a safe start), or set "
+                "trainer.gradient_clip=1.0"
+            )
+        if fitting:
+            cast(Any, self.lr_schedulers()).step(record.validation_loss)
+
+    def _record(self, epoch: int) -> EpochRecord:
+        beta = self.settings.quantizer.commitment_weight
+        rec, com = self._validation.means()
+        trained = self._train.means() if epoch > 0 else None
+        optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
+        rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.trainer.learning_rate
+        return EpochRecord(
+            epoch=epoch,
+            train_loss=trained[0] + beta * trained[1] if trained else None,
+            train_reconstruction=trained[0] if trained else None,
+            train_commitment=trained[1] if trained else None,
+            validation_loss=rec + beta * com,
+            validation_reconstruction=rec,
+            validation_commitment=com,
+            perplexity=perplexity(self._validation.counts),
+            codes_in_use=int((self._validation.counts > 0).sum()),
+            alpha=float(self.encoder.alpha),
+            learning_rate=float(rate),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the training curves with the weights."""
+        checkpoint["history"] = [list(record) for record in self.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the curves of the run that is resumed."""
+        self.history = [EpochRecord(*record) for record in checkpoint["history"]]
+
+    def configure_optimizers(self) -> Any:
+        """Adam with ReduceLROnPlateau (Table 11)."""
+        trainer = self.settings.trainer
+        optimizer = torch.optim.Adam(
+            parameter_groups(self, self.settings.weight_decay_on, trainer.weight_decay), lr=trainer.learning_rate
+        )
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": MONITOR}}
+
+
+def reconstruction_sum(rebuilt: Float[Tensor, "s w d"], batch: MicroBatch) -> Float[Tensor, ""]:
+    """Sum over real words of the mean squared error over dimensions."""
+    squared = (rebuilt.float() - batch.target).square().mean(-1)
+    return (squared * batch.real).sum()
+
+
+def parameter_groups(module: nn.Module, scope: WeightDecayOn, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay.
+
+    The codebook is a buffer and never decays. `all_but_biases` is Table 11's wording; `weights_only` leaves out
+    norms and the scalar a as well.
+    """
+    decays: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        is_bias = name.rsplit(".", 1)[-1].endswith("bias")
+        keeps = {
+            WeightDecayOn.everything: True,
+            WeightDecayOn.all_but_biases: not is_bias,
+            WeightDecayOn.weights_only: parameter.dim() > 1,
+        }[scope]
+        (decays if keeps else free).append(parameter)
+    return [{"params": decays, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+class _Totals:
+    """Sums over an epoch, kept on the device until they are read."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.reset()
+
+    def reset(self) -> None:
+        self._losses: tuple[Tensor, Tensor] | None = None
+        self._n_words = 0
+        self.counts = torch.zeros(self._size)
+
+    def add(self, losses: LossSums, counts: Tensor, n_words: int) -> None:
+        if self._losses is None:
+            self._losses = (losses.reconstruction.double(), losses.commitment.double())
+            self.counts = counts.double()
+        else:
+            self._losses = (self._losses[0] + losses.reconstruction, self._losses[1] + losses.commitment)
+            self.counts = self.counts + counts
+        self._n_words += n_words
+
+    def means(self) -> tuple[float, float]:
+        """Mean reconstruction and commitment loss per word."""
+        assert self._losses is not None, "nothing was measured"
+        return float(self._losses[0]) / self._n_words, float(self._losses[1]) / self._n_words

@@ -1,0 +1,154 @@
+"""The vector quantizer: distances, top-k temperature sampling, EMA codebook (section 2.3, appendix A.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor, nn
+
+from clvq_exp.records import CodeStatistics, QuantizerOutput
+from clvq_exp.seeding import hashed_uniform
+from clvq_exp.settings import QuantizerSettings
+
+NOISE_NAME = "sampling"
+
+
+def squared_distances(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> Float[Tensor, "n K"]:
+    """||z_e - e_j||^2 (eq. 3), in float32 whatever the autocast."""
+    with torch.autocast(z.device.type, enabled=False):
+        z, codebook = z.float(), codebook.float()
+        squares = codebook.square().sum(1)
+        distances = torch.addmm(squares[None, :], z, codebook.T, alpha=-2.0)
+        return distances.add_(z.square().sum(1, keepdim=True)).clamp_(min=0.0)
+
+
+def nearest_codes(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> Int64[Tensor, " n"]:
+    """The nearest code of each row."""
+    return squared_distances(z, codebook).argmin(1)
+
+
+def sampling_probabilities(
+    distances: Float[Tensor, "n K"], top_k: int, temperature: float
+) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
+    """Eq. 4: probabilities over the k nearest codes, and which codes those are, nearest first."""
+    nearest, codes = distances.topk(top_k, dim=1, largest=False, sorted=True)
+    return torch.softmax(-nearest / temperature, dim=1), codes
+
+
+def sample_codes(
+    distances: Float[Tensor, "n K"], top_k: int, temperature: float, uniform: Float64[Tensor, " n"]
+) -> Int64[Tensor, " n"]:
+    """Draw a code for each row by eq. 4.
+
+    Args:
+        distances: squared distances to all codes.
+        top_k: how many nearest codes take part; 1 is the argmin exactly.
+        temperature: tau.
+        uniform: one number in (0, 1) per row, which decides the draw.
+    """
+    if top_k == 1:
+        return distances.argmin(1)
+    probabilities, codes = sampling_probabilities(distances, top_k, temperature)
+    cumulative = probabilities.double().cumsum(1)
+    chosen = (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1, keepdim=True)
+    return codes.gather(1, chosen.clamp_(max=top_k - 1)).squeeze(1)
+
+
+class VectorQuantizer(nn.Module):
+    """A codebook E = {e_1, ..., e_K} that follows its words by exponential moving averages.
+
+    The codebook and its averages are buffers: no gradient reaches them. One `forward` per micro-batch collects
+    statistics; one `update` per optimizer step moves the codebook.
+
+    Args:
+        width: d.
+        settings: K, tau, k, gamma.
+    """
+
+    codebook: Tensor
+    ema_counts: Tensor
+    ema_sums: Tensor
+    initialised: Tensor
+
+    def __init__(self, width: int, settings: QuantizerSettings) -> None:
+        super().__init__()
+        size = settings.codebook_size
+        self._settings = settings
+        self.register_buffer("codebook", torch.zeros(size, width))
+        self.register_buffer("ema_counts", torch.zeros(size))
+        self.register_buffer("ema_sums", torch.zeros(size, width))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return self._settings.codebook_size
+
+    def initialise(self, codebook: Float[Tensor, "K d"], counts: Float[Tensor, " K"]) -> None:
+        """Set codes e_j, counts N_j and sums m_j = N_j e_j."""
+        self.codebook.copy_(codebook)
+        self.ema_counts.copy_(counts)
+        self.ema_sums.copy_(counts[:, None] * codebook)
+        self.initialised.fill_(True)
+
+    def forward(
+        self,
+        z_e: Float[Tensor, "sentences words d"],
+        real: Bool[Tensor, "sentences words"],
+        word_ids: Int64[Tensor, "sentences words"],
+        noise: tuple[int | str, ...] | None,
+    ) -> QuantizerOutput:
+        """Quantize encoder outputs.
+
+        Args:
+            z_e: encoder outputs.
+            real: False marks padding, which takes no part.
+            word_ids: what the sampling noise of each word hangs on.
+            noise: names the draw (seed, epoch, step) for top-k sampling; None takes the nearest code.
+        """
+        words = z_e[real]
+        with torch.no_grad():
+            distances = squared_distances(words, self.codebook)
+            if noise is None:
+                codes = distances.argmin(1)
+            else:
+                uniform = hashed_uniform(word_ids[real], *noise, NOISE_NAME)
+                codes = sample_codes(distances, self._settings.top_k, self._settings.temperature, uniform)
+            chosen = self.codebook[codes]
+        commitment = (words.float() - chosen).square().mean(1).sum()
+        straight_through = words + (chosen - words).detach()
+        quantized = torch.zeros_like(z_e).masked_scatter(real[..., None], straight_through)
+        all_codes = torch.full_like(word_ids, -1).masked_scatter(real, codes)
+        return QuantizerOutput(quantized, all_codes, commitment)
+
+    @torch.no_grad()
+    def statistics(
+        self,
+        z_e: Float[Tensor, "sentences words d"],
+        real: Bool[Tensor, "sentences words"],
+        codes: Int64[Tensor, "sentences words"],
+    ) -> CodeStatistics:
+        """Counts and sums of the real words of a micro-batch; add them up over a batch."""
+        chosen, words = codes[real], z_e[real].float()
+        counts = torch.bincount(chosen, minlength=self.size).to(words.dtype)
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, chosen, words)
+        return CodeStatistics(counts, sums)
+
+    @torch.no_grad()
+    def update(self, batch: CodeStatistics) -> None:
+        """One step of appendix A.2 from the statistics of a whole batch, summed over ranks.
+
+        A code with no mass left keeps its vector.
+        """
+        counts, sums = batch
+        if dist.is_available() and dist.is_initialized():
+            counts, sums = counts.clone(), sums.clone()
+            dist.all_reduce(counts)
+            dist.all_reduce(sums)
+        decay = self._settings.ema_decay
+        self.ema_counts.mul_(decay).add_(counts, alpha=1 - decay)
+        self.ema_sums.mul_(decay).add_(sums, alpha=1 - decay)
+        alive = self.ema_counts > torch.finfo(torch.float32).tiny
+        means = self.ema_sums / self.ema_counts.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+        self.codebook.copy_(torch.where(alive[:, None], means, self.codebook))

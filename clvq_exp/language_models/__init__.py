@@ -1,0 +1,1 @@
+"""Load, fine-tune and read the language model under study."""

@@ -1,0 +1,231 @@
+"""Encoder models with a classification head, read through `LanguageModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from clvq_exp.language_models.base import LanguageModel, LanguageModelError
+from clvq_exp.language_models.sources import check_weights, model_fingerprint
+from clvq_exp.records import EncodedText, TokenBatch
+from clvq_exp.settings import ModelSettings
+
+
+class EncoderModel(LanguageModel):
+    """A fine-tuned encoder: BERT, RoBERTa and their kin.
+
+    Args:
+        model: any `AutoModelForSequenceClassification`.
+        tokenizer: its fast tokenizer.
+        settings: names, limits and the modules that cannot be found from the structure.
+        fingerprint: hash of the weights and the tokenizer.
+
+    Raises:
+        LanguageModelError: slow tokenizer, or a structure that cannot be read.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, settings: ModelSettings, label_names: Sequence[str], fingerprint: str
+    ) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise LanguageModelError(
+                f"model {settings.name}: its tokenizer gives no character offsets, so words cannot be told "
+                "from sub-words; put a tokenizer.json (fast tokenizer) into model.path"
+            )
+        self.name = settings.name
+        self.model = model.eval()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.label_names = tuple(label_names)
+        self.pooling = settings.sentence_pooling
+        self.fingerprint = fingerprint
+        self.width = int(model.config.hidden_size)
+        self.n_layers = int(model.config.num_hidden_layers)
+        self.max_length = _length_limit(settings, model, tokenizer)
+        self._embeddings = _find_embeddings(model, settings)
+        self._blocks = _find_blocks(model, self.n_layers, settings)
+
+    @classmethod
+    def load(
+        cls, folder: Path, settings: ModelSettings, label_names: Sequence[str], device: torch.device
+    ) -> EncoderModel:
+        """Load a fine-tuned folder.
+
+        Raises:
+            LanguageModelError: unsafe weights, or labels that are not those of the data.
+        """
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        check_weights(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        )
+        order = label_order([str(model.config.id2label[i]) for i in range(model.config.num_labels)], label_names)
+        if order != list(range(len(order))):
+            raise LanguageModelError(
+                f"{folder} lists its labels as {list(model.config.id2label.values())}, the data set as "
+                f"{list(label_names)}: give dataset.label_names in the model's order"
+            )
+        return cls(model.to(device), tokenizer, settings, label_names, model_fingerprint(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Tokenise texts; longer ones are cut to `max_length` sub-words."""
+        batch = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        encoded: list[EncodedText] = []
+        for index, ids in enumerate(batch["input_ids"]):
+            special: list[int] = batch["special_tokens_mask"][index]
+            offsets: list[tuple[int, int]] = batch["offset_mapping"][index]
+            # A literal "[SEP]" in a text is marked special too, yet it covers characters of the text.
+            spans = tuple(
+                None if flag and start == end == 0 else (start, end)
+                for flag, (start, end) in zip(special, offsets, strict=True)
+            )
+            leading = ids and spans[0] is None
+            encoded.append(
+                EncodedText(
+                    input_ids=tuple(ids),
+                    spans=spans,
+                    sentence_token=0 if leading else None,
+                    cut=bool(batch.encodings[index].overflowing),
+                )
+            )
+        return encoded
+
+    def pad(self, encoded: Sequence[EncodedText]) -> TokenBatch:
+        """Padded tensors on the model's device."""
+        longest = max(len(each.input_ids) for each in encoded)
+        ids = torch.full((len(encoded), longest), self._pad_id, dtype=torch.int64)
+        mask = torch.zeros((len(encoded), longest), dtype=torch.int64)
+        for row, each in enumerate(encoded):
+            ids[row, : len(each.input_ids)] = torch.tensor(each.input_ids)
+            mask[row, : len(each.input_ids)] = 1
+        return TokenBatch(ids.to(self.device), mask.to(self.device))
+
+    def class_logits(
+        self, input_ids: Int64[Tensor, "batch tokens"], attention_mask: Int64[Tensor, "batch tokens"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Class logits in float32."""
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+
+    def embeddings_module(self) -> nn.Module:
+        """The whole embeddings module: words, positions and their norm."""
+        return self._embeddings
+
+    def layer_module(self, layer: int) -> nn.Module:
+        """Embeddings for 0, else block `layer - 1`."""
+        self.check_layer(layer, "layer")
+        return self._embeddings if layer == 0 else self._blocks[layer - 1]
+
+    def after_final_norm(self, layer: int) -> bool:
+        """Post-norm encoders have no final norm: never."""
+        self.check_layer(layer, "layer")
+        return False
+
+    def attribution_baseline(self, encoded: Sequence[EncodedText]) -> Int64[Tensor, "batch tokens"]:
+        """Pad ids with the special tokens kept."""
+        ids = self.pad(encoded).input_ids.clone()
+        for row, each in enumerate(encoded):
+            for column, span in enumerate(each.spans):
+                if span is not None:
+                    ids[row, column] = self._pad_id
+        return ids
+
+    @property
+    def _pad_id(self) -> int:
+        if self.tokenizer.pad_token_id is None:
+            raise LanguageModelError(
+                f"model {self.name}: its tokenizer has no pad token; set pad_token in tokenizer_config.json"
+            )
+        return int(self.tokenizer.pad_token_id)
+
+
+def label_order(model_labels: Sequence[str], data_labels: Sequence[str]) -> list[int]:
+    """The model's class for each class of the data, matched by name.
+
+    Models whose labels are `LABEL_0`, `LABEL_1`, ... carry no names: their order is taken as it is.
+
+    Raises:
+        LanguageModelError: other names, or another number of classes.
+    """
+    if len(model_labels) != len(data_labels):
+        raise LanguageModelError(
+            f"the model has {len(model_labels)} classes {list(model_labels)}, the data set has "
+            f"{len(data_labels)} {list(data_labels)}: give dataset.label_names, or model.fine_tune=always"
+        )
+    if all(name == f"LABEL_{index}" for index, name in enumerate(model_labels)):
+        return list(range(len(model_labels)))
+    known = {name.casefold(): index for index, name in enumerate(model_labels)}
+    try:
+        return [known[name.casefold()] for name in data_labels]
+    except KeyError as error:
+        raise LanguageModelError(
+            f"label {error.args[0]!r} of the data set is none of the model's labels {list(model_labels)}: "
+            "give dataset.label_names with the model's names, or model.fine_tune=always"
+        ) from error
+
+
+def _length_limit(settings: ModelSettings, model: Any, tokenizer: Any) -> int:
+    limit = min(settings.max_length, int(tokenizer.model_max_length))
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa counts positions from the pad id on, so its table is longer than its longest text.
+        offset = int(model.config.pad_token_id or 0) + 1 if "roberta" in model.config.model_type else 0
+        limit = min(limit, int(positions) - offset)
+    return limit
+
+
+def _find_embeddings(model: Any, settings: ModelSettings) -> nn.Module:
+    if settings.embeddings_module is not None:
+        return _named_module(model, settings.embeddings_module, "model.embeddings_module")
+    found = getattr(model.base_model, "embeddings", None)
+    if not isinstance(found, nn.Module):
+        raise LanguageModelError(
+            f"model {settings.name}: no embeddings module found in {type(model).__name__}; "
+            "give its dotted name as model.embeddings_module"
+        )
+    return found
+
+
+def _find_blocks(model: Any, n_layers: int, settings: ModelSettings) -> Sequence[nn.Module]:
+    if settings.blocks_module is not None:
+        named = _named_module(model, settings.blocks_module, "model.blocks_module")
+        assert isinstance(named, nn.ModuleList)
+        return list(named)
+    lists = [
+        module
+        for module in model.base_model.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+    ]
+    if len(lists) != 1:
+        raise LanguageModelError(
+            f"model {settings.name}: {len(lists)} lists of {n_layers} blocks found in {type(model).__name__}; "
+            "give the dotted name of the right one as model.blocks_module"
+        )
+    return list(lists[0])
+
+
+def _named_module(model: nn.Module, name: str, key: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise LanguageModelError(f"{key}={name}: {type(model).__name__} has no such module") from error

@@ -1,0 +1,136 @@
+"""Fine-tuning an encoder on the data set, by `transformers.Trainer`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clvq_exp.artifacts import write_json
+from clvq_exp.language_models.base import LanguageModelError
+from clvq_exp.language_models.sources import check_weights
+from clvq_exp.records import Sentence
+from clvq_exp.settings import FineTuningSettings, ModelSettings
+
+RESULT = "fine_tuning.json"
+MODEL_FOLDER = "model"
+
+log = logging.getLogger(__name__)
+
+
+class _TokenisedSentences(torch.utils.data.Dataset[dict[str, Any]]):
+    """Sentences tokenised one at a time, with lengths known beforehand for length-grouped batches."""
+
+    def __init__(self, sentences: Sequence[Sentence], tokenizer: Any, max_length: int) -> None:
+        self._sentences = sentences
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sentence = self._sentences[index]
+        encoded = self._tokenizer(sentence.text, truncation=True, max_length=self._max_length)
+        return {**encoded, "labels": sentence.label}
+
+
+def fine_tune(
+    folder: Path,
+    out: Path,
+    model: ModelSettings,
+    settings: FineTuningSettings,
+    label_names: Sequence[str],
+    train: Sequence[Sentence],
+    held_out: Sequence[Sentence],
+    device: torch.device,
+) -> None:
+    """Fine-tune the encoder in `folder` and save it below `out`.
+
+    Args:
+        folder: a pre-trained encoder.
+        out: gets `model/` (by `save_pretrained`) and `fine_tuning.json` (accuracy on `held_out`).
+        model: name and length limit.
+        settings: epochs, rate, batch, seed.
+        label_names: class names, stored with the model.
+        train: sentences to learn from.
+        held_out: sentences that accuracy is read on once, at the end.
+        device: where to train.
+
+    Raises:
+        LanguageModelError: unsafe weights, or a loss that is not finite.
+    """
+    import transformers
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
+
+    check_weights(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    transformers.set_seed(settings.seed)  # the new head is drawn here
+    network = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=len(label_names),
+        id2label=dict(enumerate(label_names)),
+        label2id={name: index for index, name in enumerate(label_names)},
+        use_safetensors=True,
+        local_files_only=True,
+        dtype=torch.float32,
+    )
+    limit = min(model.max_length, int(tokenizer.model_max_length))
+    trainer = Trainer(
+        model=network,
+        args=_arguments(out / "work", settings, len(train), device),
+        train_dataset=_TokenisedSentences(train, tokenizer, limit),
+        eval_dataset=_TokenisedSentences(held_out, tokenizer, limit),
+        data_collator=transformers.DataCollatorWithPadding(tokenizer),
+        compute_metrics=_accuracy,
+    )
+    result = trainer.train()
+    if not np.isfinite(result.training_loss):
+        raise LanguageModelError(
+            f"fine-tuning of {model.name} diverged (loss {result.training_loss}); "
+            "lower fine_tuning.learning_rate"
+        )
+    measured = trainer.evaluate()
+    network.save_pretrained(out / MODEL_FOLDER)
+    tokenizer.save_pretrained(out / MODEL_FOLDER)
+    summary = {
+        "accuracy": float(measured["eval_accuracy"]),
+        "sentences": len(train),
+        "held_out": len(held_out),
+        "epochs": settings.epochs,
+        "training_loss": float(result.training_loss),
+    }
+    write_json(out / RESULT, summary)
+    log.info("fine-tuned %s: accuracy %.4f on %d sentences", model.name, summary["accuracy"], len(held_out))
+
+
+def _arguments(work: Path, settings: FineTuningSettings, n_train: int, device: torch.device) -> Any:
+    from transformers import TrainingArguments
+
+    steps = max(1, -(-n_train // settings.batch_size)) * settings.epochs
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        warmup_steps=round(settings.warmup_share * steps),
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        train_sampling_strategy="group_by_length",
+        use_cpu=device.type == "cpu",
+        save_strategy="no",
+        report_to="none",
+        logging_strategy="no",
+        dataloader_pin_memory=device.type == "cuda",
+        disable_tqdm=False,
+    )
+
+
+def _accuracy(prediction: Any) -> dict[str, float]:
+    classes = np.argmax(prediction.predictions, axis=-1)
+    return {"accuracy": float(np.mean(classes == prediction.label_ids))}
