@@ -158,6 +158,7 @@ class ArtifactCache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else cache_root()
         self._verified: set[Path] = set()
+        self._warned: set[Path] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -171,7 +172,7 @@ class ArtifactCache:
         return self.root / kind / fingerprint(inputs)
 
     def get(self, kind: str, inputs: object) -> Path | None:
-        """The finished, verified artifact, or None. Damaged ones are put aside with a warning."""
+        """The finished, verified artifact, or None. A damaged one is warned of and counts as missing."""
         folder = self.path(kind, inputs)
         if not (folder / MANIFEST).is_file():
             return None
@@ -179,9 +180,11 @@ class ArtifactCache:
             return folder
         try:
             verify(folder)
-        except DamagedArtifactError as error:
-            log.warning("%s; it is put aside and made again", error)
-            shutil.rmtree(folder)
+        except (DamagedArtifactError, FileNotFoundError) as error:
+            # Only the holder of its lock may remove it: another process may be replacing it just now.
+            if folder not in self._warned:
+                log.warning("%s; it is made again when it is needed", error)
+            self._warned.add(folder)
             return None
         self._verified.add(folder)
         return folder
@@ -214,7 +217,7 @@ class ArtifactCache:
         Args:
             kind: sub-folder of the root.
             inputs: the inputs of each artifact.
-            make: gets the working folder of each missing artifact, by its position in `inputs`.
+            make: gets the working folder of each missing artifact, by its (first) position in `inputs`.
             resumable: see `get_or_make`.
 
         Returns:
@@ -224,17 +227,18 @@ class ArtifactCache:
         if all(found):
             return [folder for folder in found if folder is not None]
         (self.root / kind).mkdir(parents=True, exist_ok=True)
-        order = sorted(range(len(inputs)), key=lambda index: fingerprint(inputs[index]))
-        locks = [self._lock(kind, inputs[index]) for index in order]
+        first: dict[str, int] = {}
+        for index, each in enumerate(inputs):
+            first.setdefault(fingerprint(each), index)
+        locks = [self._lock(kind, inputs[first[name]]) for name in sorted(first)]
         held: list[FileLock] = []
         try:
             for lock in locks:  # one order for everybody, so two makers cannot wait for each other
                 self._acquire(lock)
                 held.append(lock)
-            found = [self.get(kind, each) for each in inputs]
-            missing = {index for index, folder in enumerate(found) if folder is None}
+            missing = [index for index in first.values() if self.get(kind, inputs[index]) is None]
             if missing:
-                self._make(kind, inputs, sorted(missing), make, resumable)
+                self._make(kind, inputs, missing, make, resumable)
             return [self.path(kind, each) for each in inputs]
         finally:
             for lock in reversed(held):
@@ -259,7 +263,7 @@ class ArtifactCache:
         for index, folder in working.items():
             write_manifest(folder, inputs[index])
             final = self.path(kind, inputs[index])
-            if final.exists():  # without a manifest: left by a hand or another version
+            if final.exists():  # damaged, or without a manifest: left by a hand or another version
                 shutil.rmtree(final)
             folder.rename(final)
             self._verified.add(final)

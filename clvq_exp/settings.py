@@ -143,7 +143,7 @@ class FineTuningSettings:
     """Whether to fine-tune."""
     epochs: int = 3
     """Passes over the training sentences."""
-    learning_rate: float = 2e-5
+    learning_rate: float = 5e-5
     """Peak rate of AdamW, linear warm-up and decay."""
     batch_size: int = 32
     """Sentences per step."""
@@ -342,6 +342,8 @@ class TrainerSettings:
     """Steps of the integral (the first count tried, when adaptive)."""
     fine_tuning_epochs: int
     """Default of `fine_tuning.epochs`."""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Default of `seeds`: one concept model and one probe for each."""
     learning_rate: float = 5e-3
     """Adam's rate (Table 11)."""
     weight_decay: float = 1e-4

@@ -154,7 +154,7 @@ class ClvqVae(CodebookModel):
         self.summary = FitSummary(
             perplexity=perplexity(counts),
             codes_in_use=in_use,
-            alpha=float(module.encoder.alpha),
+            alpha=float(module.encoder.alpha.detach()),
             validation_loss=best.validation_loss,
             best_epoch=best.epoch,
             bypass=bypass,

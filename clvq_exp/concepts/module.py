@@ -180,7 +180,7 @@ class ClvqVaeModule(pl.LightningModule):
             validation_commitment=com,
             perplexity=perplexity(self._validation.counts),
             codes_in_use=int((self._validation.counts > 0).sum()),
-            alpha=float(self.encoder.alpha),
+            alpha=float(self.encoder.alpha.detach()),
             learning_rate=float(rate),
         )
 

@@ -1,0 +1,86 @@
+"""`python -m clvq_exp`: compose, check, run one cell. Heavy libraries are imported after the check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from clvq_exp.config import Config, ConfigError, check
+
+log = logging.getLogger(__name__)
+
+_QUIET = (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning",
+    "lightning.pytorch",
+    "faiss.loader",
+    "httpx",
+    "transformers",
+)
+
+
+def _run_id(*, _root_: DictConfig) -> str:
+    """Eight digits that name a configuration: another setting never overwrites a result."""
+    values: Any = OmegaConf.to_container(_root_, resolve=False)
+    for section in ("hydra", "logger"):
+        values.pop(section, None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
+
+
+def run(config: Config, yaml: str, folder: Path) -> None:
+    """Run one cell, or show the result that is there already."""
+    from clvq_exp.preflight import finished_metrics, preflight
+    from clvq_exp.report.terminal import print_summary
+
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    ready = preflight(config, yaml)
+    metrics = finished_metrics(ready, folder)
+    if metrics is None:
+        _quieten_libraries()
+        from clvq_exp.cell import run_cell
+
+        metrics = run_cell(config, ready, folder)
+    else:
+        log.info("finished before; nothing is run")
+    print_summary(folder, metrics)
+
+
+def _quieten_libraries() -> None:
+    """Their notices drown the run's own; warnings and errors stay."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Entry point of one job."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    alone = HydraConfig.get().mode is RunMode.RUN
+    try:
+        config = check(cfg)
+        yaml = OmegaConf.to_yaml(cfg, resolve=True)
+        run(config, yaml, folder)
+    except (ValueError, PermissionError) as error:
+        known = isinstance(error, ConfigError) or type(error).__module__.startswith("clvq_exp")
+        if not alone or not (known or isinstance(error, PermissionError)):
+            raise
+        log.error("%s", error)
+        log.debug("where it came from", exc_info=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

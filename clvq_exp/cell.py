@@ -1,0 +1,476 @@
+"""One cell of the grid: the rooms in order, each step through the artifact cache.
+
+    texts -> language model -> activations -> concepts -> salient words -> ablation and controls -> report
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clvq_exp import provenance
+from clvq_exp.activations.extraction import extract
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.artifacts import ArtifactCache, plain, write_json, write_text
+from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
+from clvq_exp.config import Config
+from clvq_exp.evaluation.controls import Subjects, layer_directions, subjects
+from clvq_exp.evaluation.faithfulness import AblationPlan, Probes, RemovalOutcomes, ablate_all, train_probes
+from clvq_exp.evaluation.intervention import LiveOutcomes, intervene
+from clvq_exp.evaluation.statistics import Bootstrap
+from clvq_exp.evaluation.summary import (
+    codebook_figures,
+    comparisons,
+    faithfulness_figures,
+    intervention_figures,
+)
+from clvq_exp.explanations.salient_words import (
+    SalientWords,
+    WordAttributions,
+    attribute_sentences,
+    choose_salient_words,
+)
+from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.language_models.encoder import EncoderModel
+from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
+from clvq_exp.preflight import Preflight
+from clvq_exp.report.html import write_report
+from clvq_exp.report.run_logger import finish, make_training_logger
+from clvq_exp.run_folder import (
+    Models,
+    write_assignments,
+    write_concept_models,
+    write_probes,
+    write_salient_words,
+    write_sentence_outcomes,
+    write_training_tables,
+)
+from clvq_exp.settings import FineTune, Split
+from clvq_exp.texts import subset
+
+FORMAT_VERSION = 1
+BESIDE = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
+"""The method that stands beside every other, since it shows what training adds."""
+
+log = logging.getLogger(__name__)
+
+
+class Ablations(NamedTuple):
+    """What the evaluation found, by method."""
+
+    outcomes: dict[str, dict[str, RemovalOutcomes]]
+    live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]]
+    """method -> removal -> place -> condition."""
+    probes: dict[int, Probes]
+
+
+@dataclass
+class Explained:
+    """The attributed sentences of one split."""
+
+    attributions: WordAttributions
+    salient: SalientWords
+    who: Subjects
+
+
+def run_cell(config: Config, ready: Preflight, folder: Path) -> dict[str, Any]:
+    """Run one cell and write its folder.
+
+    Args:
+        config: the checked configuration.
+        ready: what was found before anything ran: texts, model folder, fingerprint.
+        folder: the run folder.
+
+    Returns:
+        The figures, as written to `metrics.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return _Cell(config, ready, folder).run()
+
+
+class _Cell:
+    def __init__(self, config: Config, ready: Preflight, folder: Path) -> None:
+        self.config = config
+        self.ready = ready
+        self.folder = folder
+        self.cache = ArtifactCache()
+        self.device = choose_device(config.trainer.device)
+        self.steps = provenance.Steps()
+        self.pair = config.layer_pair
+
+    def run(self) -> dict[str, Any]:
+        model, tuned = self.language_model()
+        store = self.activations(model)
+        explained = self.salient_words(model, store)
+        models, sources = self.concepts(store)
+        ablations = self.ablations(model, store, models, explained)
+        metrics = self.metrics(store, models, explained, ablations, tuned)
+        self.write(store, models, sources, explained, ablations, metrics)
+        return metrics
+
+    def language_model(self) -> tuple[LanguageModel, dict[str, Any] | None]:
+        """The fine-tuned model and what fine-tuning measured."""
+        config, ready = self.config, self.ready
+        with self.steps.step("language_model"):
+            folder, tuned = ready.model_folder, None
+            if ready.needs_fine_tuning:
+                texts = ready.texts
+                train = subset(
+                    (*texts.train, *texts.validation),
+                    config.trainer.sentences.fine_tuning,
+                    config.dataset.split_seed,
+                )
+                inputs = {
+                    "model": ready.model_fingerprint,
+                    "texts": texts.fingerprint,
+                    "sentences": len(train),
+                    "max_length": config.model.max_length,
+                    "settings": {**plain(config.fine_tuning), "when": FineTune.always},
+                    "device": self.device.type,
+                }
+                made = self.cache.get_or_make(
+                    "language_models",
+                    inputs,
+                    lambda out: fine_tune(
+                        folder,
+                        out,
+                        config.model,
+                        config.fine_tuning,
+                        texts.label_names,
+                        train,
+                        texts.dev,
+                        self.device,
+                    ),
+                )
+                from clvq_exp.artifacts import read_json
+
+                folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
+            return EncoderModel.load(folder, config.model, ready.texts.label_names, self.device), tuned
+
+    def activations(self, model: LanguageModel) -> ActivationStore:
+        """Both layers of the pair, and the further ones asked for."""
+        config, texts = self.config, self.ready.texts
+        for layer, key in ((self.pair.lower, "layer_pair.lower"), (self.pair.upper, "layer_pair.upper")):
+            model.check_layer(layer, key)
+        for layer in config.activations.layers:
+            model.check_layer(layer, "activations.layers")
+        budget, seed = config.trainer.sentences, config.dataset.split_seed
+        total = len(texts.train) + len(texts.validation)
+        n = budget.concepts or total
+        n_validation = max(1, round(len(texts.validation) / total * min(n, total)))
+        splits = {
+            Split.train: subset(texts.train, max(1, n - n_validation), seed),
+            Split.validation: subset(texts.validation, n_validation, seed),
+            Split.dev: subset(texts.dev, budget.evaluation, seed),
+        }
+        with self.steps.step("activations"):
+            layers = [self.pair.lower, self.pair.upper, *config.activations.layers]
+            return extract(
+                self.cache, model, splits, layers, config.activations, config.model.max_length
+            )
+
+    def salient_words(self, model: LanguageModel, store: ActivationStore) -> dict[Split, Explained]:
+        """Attribution of the dev sentences, and of training sentences for the refit probe."""
+        config = self.config
+        n_refit = config.trainer.sentences.refit
+        chosen = {
+            Split.dev: store.sentence_ids(Split.dev),
+            Split.train: _evenly(store.sentence_ids(Split.train), n_refit),
+        }
+        explained: dict[Split, Explained] = {}
+        with self.steps.step("attribution"):
+            for split, sentences in chosen.items():
+                attributions = attribute_sentences(self.cache, model, store, sentences, config.attribution)
+                salient = choose_salient_words(
+                    attributions, store, config.attribution.sentence_token_can_be_salient
+                )
+                who = subjects(store, self.pair.lower, split, sentences, salient.word_rows)
+                explained[split] = Explained(attributions, salient, who)
+        return explained
+
+    def concepts(self, store: ActivationStore) -> tuple[Models, dict[int, Path]]:
+        """The main method and k-means codes beside it, one model per seed."""
+        config = self.config
+        main = config.baseline["name"]
+        methods = {main: config.baseline}
+        if config.baseline["_target_"] != BESIDE:
+            methods["kmeans_codes"] = {"name": "kmeans_codes", "_target_": BESIDE}
+        models: dict[str, dict[int, ConceptModel]] = {name: {} for name in methods}
+        sources: dict[int, Path] = {}
+        with self.steps.step("concepts"):
+            for name, method in methods.items():
+                for seed in config.seeds:
+                    model, source = self._fitted(method, store, seed)
+                    models[name][seed] = model
+                    if name == main:
+                        sources[seed] = source
+        return models, sources
+
+    def _fitted(self, method: Mapping[str, Any], store: ActivationStore, seed: int) -> tuple[ConceptModel, Path]:
+        settings = ConceptSettings(
+            self.config.encoder,
+            self.config.quantizer,
+            self.config.decoder,
+            self.config.init,
+            self.config.trainer,
+            self.config.weight_decay_on,
+        )
+        model = make_method(method, settings)
+
+        def fit(out: Path) -> None:
+            logger = make_training_logger(
+                self.config.logger, self.folder, f"{method['name']}-seed_{seed}", plain(self.config)
+            )
+            fresh = make_method(method, settings)
+            fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger))
+            fresh.save(out)
+            if logger is not None:
+                finish(logger, {}, self.folder)
+
+        identity = {**model.identity(store, self.pair), "seed": seed, "device": self.device.type}
+        source = self.cache.get_or_make("concept_models", identity, fit, resumable=True)
+        return model.load(source), source
+
+    def ablations(
+        self,
+        model: LanguageModel,
+        store: ActivationStore,
+        models: Models,
+        explained: Mapping[Split, Explained],
+    ) -> Ablations:
+        """Probe, removals, controls and the live intervention, for every method."""
+        config, layer = self.config, self.pair.lower
+        dev = explained[Split.dev]
+        plan = AblationPlan(
+            store,
+            layer,
+            self.ready.texts.n_classes,
+            dev.who,
+            explained[Split.train].who,
+            layer_directions(store, layer),
+            config.probe,
+        )
+        with self.steps.step("ablation"):
+            probes = {seed: train_probes(plan, seed) for seed in config.seeds}
+            found = {name: ablate_all(plan, of_seeds, probes) for name, of_seeds in models.items()}
+        live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]] = {}
+        if config.evaluation.intervention:
+            texts = store.sentence_column("text").take(dev.salient.sentences).to_pylist()
+            positions = store.word_column("position").take(dev.salient.word_rows).to_numpy()
+            with self.steps.step("intervention"):
+                for name, (outcomes, made) in found.items():
+                    live[name] = {
+                        removal: intervene(
+                            model,
+                            layer,
+                            texts,
+                            dev.who.labels.numpy(),
+                            positions,
+                            made,
+                            removal,
+                            config.activations.batch_tokens,
+                            f"intervention, {name}, {removal}",
+                        )
+                        for removal in outcomes
+                    }
+        return Ablations({name: outcomes for name, (outcomes, _) in found.items()}, live, probes)
+
+    def metrics(
+        self,
+        store: ActivationStore,
+        models: Models,
+        explained: Mapping[Split, Explained],
+        ablations: Ablations,
+        tuned: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """The figures of `metrics.json`."""
+        config = self.config
+        dev = explained[Split.dev]
+        groups: list[str] = store.sentence_column("group").take(dev.salient.sentences).to_pylist()
+        labels = dev.who.labels.numpy()
+        bootstrap = Bootstrap(
+            groups,
+            len(config.seeds),
+            config.evaluation.bootstrap_samples,
+            config.evaluation.confidence,
+            config.evaluation.seed,
+        )
+        right = (dev.attributions.prediction == labels).astype(np.float64)
+        live_original = np.tile(right, (len(config.seeds), 1))
+
+        def of_method(name: str) -> dict[str, Any]:
+            return {
+                "faithfulness": {
+                    removal: faithfulness_figures(
+                        outcomes, bootstrap, labels, self.ready.texts.n_classes, dev.salient.special
+                    )
+                    for removal, outcomes in ablations.outcomes[name].items()
+                },
+                "intervention": {
+                    removal: intervention_figures(live, live_original, bootstrap)
+                    for removal, live in ablations.live.get(name, {}).items()
+                },
+                "codebook": codebook_figures(models[name]),
+            }
+
+        main, *beside = models
+        return {
+            "format_version": FORMAT_VERSION,
+            "cell": self._cell_facts(store, dev, explained[Split.train]),
+            "model": {
+                "accuracy": bootstrap.of(live_original).as_dict(),
+                "majority": float(np.bincount(labels).max() / len(labels)),
+                "fine_tuning": tuned,
+            },
+            "attribution": self._attribution_figures(dev),
+            **of_method(main),
+            "beside": {name: of_method(name) for name in beside},
+            "comparisons": comparisons(
+                ablations.outcomes, groups, config.evaluation.permutations, config.evaluation.seed
+            ),
+        }
+
+    def _cell_facts(self, store: ActivationStore, dev: Explained, refit: Explained) -> dict[str, Any]:
+        config, texts = self.config, self.ready.texts
+        return {
+            "model": config.model.name,
+            "dataset": config.dataset.name,
+            "layer_pair": self.pair.name,
+            "method": config.baseline["name"],
+            "init": config.init.name,
+            "protocol": config.protocol.name,
+            "trainer": config.trainer.name,
+            "seeds": config.seeds,
+            "codebook_size": config.quantizer.codebook_size,
+            "fingerprint": self.ready.fingerprint,
+            "label_names": list(texts.label_names),
+            "content_warning": config.dataset.content_warning,
+            "sentences": {
+                "train": len(store.sentence_ids(Split.train)),
+                "validation": len(store.sentence_ids(Split.validation)),
+                "evaluation": len(dev.salient.sentences),
+                "refit": len(refit.salient.sentences),
+                "duplicates_removed": texts.duplicates_removed,
+            },
+            "words": {
+                "stored": store.n_words,
+                "vanished": int(np.sum(store.sentence_column("vanished").to_numpy())),
+                "truncated": int(np.sum(store.sentence_column("truncated").to_numpy())),
+            },
+        }
+
+    def _attribution_figures(self, dev: Explained) -> dict[str, Any]:
+        tolerance = self.config.attribution.tolerance
+        change = np.abs(dev.attributions.logit_change)
+        relative = np.abs(dev.attributions.convergence_delta) / np.maximum(change, 1e-12)
+        return {
+            "steps_mean": float(dev.attributions.steps.mean()),
+            "tolerance": tolerance,
+            "converged_share": float((relative <= tolerance).mean()),
+            "median_relative_delta": float(np.median(relative)),
+            "sentence_token_share": float(dev.salient.special.mean()),
+        }
+
+    def write(
+        self,
+        store: ActivationStore,
+        models: Models,
+        sources: Mapping[int, Path],
+        explained: Mapping[Split, Explained],
+        ablations: Ablations,
+        metrics: dict[str, Any],
+    ) -> None:
+        """The run folder; `metrics.json` last."""
+        config, layer = self.config, self.pair.lower
+        main = models[config.baseline["name"]]
+        with self.steps.step("report"):
+            write_text(self.folder / "config.yaml", self.ready.yaml)
+            write_concept_models(self.folder, sources)
+            write_probes(self.folder, ablations.probes)
+            write_training_tables(self.folder, models, store, layer)
+            write_assignments(self.folder, main, store, layer)
+            parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
+            write_salient_words(self.folder, store, layer, next(iter(main.values())), parts)
+            write_sentence_outcomes(
+                self.folder, ablations.outcomes, explained[Split.dev].salient.sentences, config.seeds
+            )
+            found = self._provenance()
+            write_report(self.folder, metrics, found)
+        self._log_summary(metrics)
+        write_json(self.folder / "provenance.json", {**found, **vars(self.steps)})
+        write_json(self.folder / "metrics.json", metrics)
+
+    def _log_summary(self, metrics: dict[str, Any]) -> None:
+        logger = make_training_logger(self.config.logger, self.folder, "cell", plain(self.config))
+        if logger is not None:
+            finish(logger, metrics, self.folder)
+
+    def _provenance(self) -> dict[str, Any]:
+        config = self.config
+        pairs = {
+            "trainer.max_epochs": (config.trainer.max_epochs, config.protocol.max_epochs),
+            "trainer.patience": (config.trainer.patience, config.protocol.patience),
+            "attribution.steps": (config.attribution.steps, config.protocol.attribution_steps),
+            "decoder.memory": (config.decoder.memory, config.protocol.decoder_memory),
+            "weight_decay_on": (config.weight_decay_on, config.protocol.weight_decay_on),
+        }
+        return {
+            **provenance.facts(str(self.device)),
+            "seeds": config.seeds,
+            "fingerprints": {
+                "cell": self.ready.fingerprint,
+                "texts": self.ready.texts.fingerprint,
+                "model": self.ready.model_fingerprint,
+            },
+            "departures_from_protocol": {
+                key: {"used": plain(used), "protocol": plain(said)}
+                for key, (used, said) in pairs.items()
+                if used != said
+            },
+            "seconds": dict(self.steps.seconds),
+            "peak_memory_bytes": dict(self.steps.peak_memory_bytes),
+        }
+
+
+def make_method(method: Mapping[str, Any], settings: ConceptSettings) -> ConceptModel:
+    """Build the concept method that `conf/baseline/` names: the one place where a class is looked up.
+
+    Raises:
+        ValueError: no such class, or arguments that it does not take.
+    """
+    module, _, name = str(method["_target_"]).rpartition(".")
+    own = {key: value for key, value in method.items() if key not in ("name", "_target_")}
+    try:
+        found = getattr(importlib.import_module(module), name)
+        return cast(ConceptModel, found(settings, **own))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"baseline._target_={method['_target_']} with {own}: {error}") from error
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one.
+
+    Raises:
+        ValueError: a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"trainer.device={name}: no GPU is to be seen; set trainer.device=cpu")
+    return device
+
+
+def _evenly(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """About `n` rows, evenly spaced; all where `n` is 0 or more than there are."""
+    if n == 0 or n >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]

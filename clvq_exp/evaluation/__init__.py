@@ -1,0 +1,1 @@
+"""Does a concept matter: probe, ablation, controls, intervention in the live model, statistics."""

@@ -1,0 +1,170 @@
+"""The same directions, removed inside the live model: no probe takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from clvq_exp.activations.alignment import align
+from clvq_exp.activations.batching import length_sorted_batches
+from clvq_exp.evaluation.controls import MEAN_DIRECTION, OTHER_WORD, PERTURBED, RANDOM_DIRECTION, Perturbation
+from clvq_exp.evaluation.statistics import Outcomes
+from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.records import Alignment, EncodedText
+
+SENTENCE_TOKEN = "sentence_token"
+SALIENT_WORD = "salient_word"
+ALL_WORDS = "all_words"
+CONDITIONS = (PERTURBED, RANDOM_DIRECTION, MEAN_DIRECTION, OTHER_WORD)
+"""Conditions that are run in the live model."""
+
+
+class LiveOutcomes(NamedTuple):
+    """What the model does under one condition, per seed and sentence."""
+
+    correct: Outcomes
+    flips: Outcomes
+    """1 where the prediction is another than without intervention."""
+    probability_change: Outcomes
+    """Change of the probability of the class predicted without intervention."""
+
+
+class _Batch(NamedTuple):
+    rows: NDArray[np.int64]
+    encoded: list[EncodedText]
+    alignments: list[Alignment]
+
+
+@contextmanager
+def removing(
+    module: nn.Module, basis: Float[Tensor, "batch r d"], where: Bool[Tensor, "batch tokens"]
+) -> Iterator[None]:
+    """Project a basis out of a module's output at some tokens while the block runs.
+
+    Args:
+        module: its output is `[batch, tokens, d]`, or a tuple that begins with it.
+        basis: orthonormal, one per sentence.
+        where: tokens to change.
+    """
+
+    def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]):  # noqa: ANN202
+        hidden = output[0] if isinstance(output, tuple) else output
+        directions = basis.to(hidden.dtype)
+        coefficients = torch.einsum("btd,brd->btr", hidden, directions)
+        removed = torch.einsum("btr,brd->btd", coefficients, directions)
+        changed = hidden - removed * where[..., None]
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def places(model: LanguageModel) -> tuple[str, ...]:
+    """Where directions are removed: the sentence token only where the model has one."""
+    has_token = model.encode(["a"])[0].sentence_token is not None
+    return (SENTENCE_TOKEN, SALIENT_WORD, ALL_WORDS) if has_token else (SALIENT_WORD, ALL_WORDS)
+
+
+@torch.no_grad()
+def intervene(
+    model: LanguageModel,
+    layer: int,
+    texts: Sequence[str],
+    labels: NDArray[np.int64],
+    salient_positions: NDArray[np.int64],
+    made: Mapping[tuple[str, int], Mapping[str, Perturbation]],
+    removal: str,
+    batch_tokens: int,
+    description: str,
+) -> dict[str, dict[str, LiveOutcomes]]:
+    """Run the sentences through the model with directions removed at layer l.
+
+    Args:
+        model: the language model.
+        layer: layer l.
+        texts: sentences.
+        labels: their gold classes.
+        salient_positions: position of each salient word among the white-space tokens; -1 the sentence token.
+        made: perturbations by (removal, seed).
+        removal: which removal to run.
+        batch_tokens: sub-words of one pass.
+        description: shown on the progress bar.
+
+    Returns:
+        place -> condition -> outcomes, over the seeds in `made`.
+    """
+    seeds = [seed for name, seed in made if name == removal]
+    where = places(model)
+    found = {
+        (place, name): LiveOutcomes(*(np.zeros((len(seeds), len(texts))) for _ in LiveOutcomes._fields))
+        for place in where
+        for name in CONDITIONS
+    }
+    with tqdm(total=len(texts), desc=description, unit="sentence") as progress:
+        for batch in _batches(model, texts, batch_tokens):
+            _run_batch(model, layer, batch, labels, salient_positions, made, removal, seeds, found)
+            progress.update(len(batch.rows))
+    return {place: {name: found[place, name] for name in CONDITIONS} for place in where}
+
+
+def _run_batch(
+    model: LanguageModel,
+    layer: int,
+    batch: _Batch,
+    labels: NDArray[np.int64],
+    salient_positions: NDArray[np.int64],
+    made: Mapping[tuple[str, int], Mapping[str, Perturbation]],
+    removal: str,
+    seeds: Sequence[int],
+    found: dict[tuple[str, str], LiveOutcomes],
+) -> None:
+    tokens = model.pad(batch.encoded)
+    before = torch.softmax(model.class_logits(*tokens), 1).double()
+    predicted = before.argmax(1)
+    row = torch.arange(len(batch.rows), device=before.device)
+    gold = torch.from_numpy(labels[batch.rows]).to(before.device)
+    rows = torch.from_numpy(batch.rows)
+    for (place, name), outcomes in found.items():
+        mask = _mask(place, batch, salient_positions[batch.rows], tokens.input_ids.shape[1]).to(model.device)
+        for index, seed in enumerate(seeds):
+            basis = made[removal, seed][name].basis[rows].to(model.device)
+            with removing(model.layer_module(layer), basis, mask):
+                after = torch.softmax(model.class_logits(*tokens), 1).double()
+            classes = after.argmax(1)
+            outcomes.correct[index, batch.rows] = (classes == gold).cpu().numpy()
+            outcomes.flips[index, batch.rows] = (classes != predicted).cpu().numpy()
+            change = after[row, predicted] - before[row, predicted]
+            outcomes.probability_change[index, batch.rows] = change.cpu().numpy()
+
+
+def _batches(model: LanguageModel, texts: Sequence[str], budget: int) -> Iterator[_Batch]:
+    encoded = model.encode(texts)
+    for rows in length_sorted_batches([len(each.input_ids) for each in encoded], budget):
+        chosen = [encoded[row] for row in rows]
+        yield _Batch(rows, chosen, [align(texts[row], encoded[row]) for row in rows])
+
+
+def _mask(
+    place: str, batch: _Batch, salient_positions: NDArray[np.int64], width: int
+) -> Bool[Tensor, "batch tokens"]:
+    mask = torch.zeros((len(batch.rows), width), dtype=torch.bool)
+    for row, alignment in enumerate(batch.alignments):
+        for word in alignment.words:
+            if (
+                place == ALL_WORDS
+                or (place == SENTENCE_TOKEN and word.special)
+                or (place == SALIENT_WORD and word.position == salient_positions[row])
+            ):
+                mask[row, list(word.sub_words)] = True
+    return mask

@@ -1,0 +1,177 @@
+"""From per-sentence outcomes to the figures of `metrics.json` (docs/run_folder.md names them all)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clvq_exp.concepts.base import Bypass, ConceptModel, mean_pairwise_cosine
+from clvq_exp.evaluation.controls import ORIGINAL, PERTURBED, RANDOM_DIRECTION, REFIT, REFIT_ORIGINAL, SPECIFIC_AGAINST
+from clvq_exp.evaluation.faithfulness import RemovalOutcomes
+from clvq_exp.evaluation.intervention import LiveOutcomes
+from clvq_exp.evaluation.statistics import (
+    Bootstrap,
+    Outcomes,
+    above_majority,
+    holm,
+    minimum_detectable_drop,
+    relative_drop,
+    sign_flip_test,
+)
+
+READABLE_LEVEL = 0.05
+
+
+def faithfulness_figures(
+    outcomes: RemovalOutcomes,
+    bootstrap: Bootstrap,
+    labels: NDArray[np.int64],
+    n_classes: int,
+    sentence_token_salient: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """All figures of one removal.
+
+    Args:
+        outcomes: correct or not, per condition, seed and sentence.
+        bootstrap: resamples shared by all figures of the cell.
+        labels: gold classes of the sentences.
+        n_classes: number of classes.
+        sentence_token_salient: sentences whose salient word is the sentence token.
+    """
+    correct = outcomes.correct
+    figures: dict[str, Any] = _accuracies_and_drops(correct, bootstrap)
+    n_seeds, n = correct[ORIGINAL].shape
+    p_value = max(above_majority(correct[ORIGINAL][seed], labels) for seed in range(n_seeds))
+    noise = float(np.abs(correct[ORIGINAL] - correct[RANDOM_DIRECTION]).mean())
+    figures |= {
+        "standard_deviation": {
+            name: float(each.mean(1).std(ddof=1)) if n_seeds > 1 else None for name, each in correct.items()
+        },
+        "inverted": sorted(name for name, each in correct.items() if each.mean() < 1 / n_classes),
+        "readable": p_value < READABLE_LEVEL,
+        "readable_p_value": p_value,
+        "minimum_detectable_drop": minimum_detectable_drop(noise, n),
+        "removed_norm": outcomes.removed_norm,
+        "rank": outcomes.rank,
+        "empty_concepts": outcomes.empty,
+        "without_sentence_token": _without(correct, bootstrap, sentence_token_salient),
+    }
+    return figures
+
+
+def _accuracies_and_drops(correct: Mapping[str, Outcomes], bootstrap: Bootstrap) -> dict[str, Any]:
+    accuracies = {name: float(each.mean()) for name, each in correct.items()}
+    resampled = {name: bootstrap.means(each) for name, each in correct.items()}
+    drops = {
+        name: (
+            float(relative_drop(accuracies[ORIGINAL], accuracies[name])),
+            relative_drop(resampled[ORIGINAL], resampled[name]),
+        )
+        for name in (PERTURBED, *SPECIFIC_AGAINST)
+    }
+    specific = drops[PERTURBED][0] - max(drops[name][0] for name in SPECIFIC_AGAINST)
+    specific_resampled = drops[PERTURBED][1] - np.max([drops[name][1] for name in SPECIFIC_AGAINST], axis=0)
+    figures: dict[str, Any] = {
+        name: bootstrap.interval(accuracies[name], resampled[name]).as_dict() for name in correct
+    }
+    figures["drop"] = bootstrap.interval(*drops[PERTURBED]).as_dict()
+    figures["specific_drop"] = bootstrap.interval(specific, specific_resampled).as_dict()
+    return figures
+
+
+def _without(
+    correct: Mapping[str, Outcomes], bootstrap: Bootstrap, special: NDArray[np.bool_]
+) -> dict[str, Any] | None:
+    if not special.any() or special.all():
+        return None
+    keep = ~special
+    rest = {name: each[:, keep] for name, each in correct.items() if name not in (REFIT, REFIT_ORIGINAL)}
+    return {"sentences": int(keep.sum()), **_accuracies_and_drops(rest, bootstrap.restrict(keep))}
+
+
+def intervention_figures(
+    live: Mapping[str, Mapping[str, LiveOutcomes]], original: Outcomes, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """place -> condition -> accuracy, flips, change of the predicted class's probability."""
+    return {
+        place: {
+            ORIGINAL: {"accuracy": bootstrap.of(original).as_dict()},
+            **{
+                name: {
+                    "accuracy": bootstrap.of(each.correct).as_dict(),
+                    "flips": bootstrap.of(each.flips).as_dict(),
+                    "probability_change": bootstrap.of(each.probability_change).as_dict(),
+                }
+                for name, each in conditions.items()
+            },
+        }
+        for place, conditions in live.items()
+    }
+
+
+def codebook_figures(models: Mapping[int, ConceptModel]) -> dict[str, Any]:
+    """Size, use, cosine and bypass of a method's concepts: means over seeds, and each seed."""
+    seeds = {str(seed): _codebook_of_seed(model) for seed, model in models.items()}
+    names = [name for name in next(iter(seeds.values())) if name != "bypass"]
+    means: dict[str, Any] = {name: _mean([each[name] for each in seeds.values()]) for name in names}
+    bypasses = [each["bypass"] for each in seeds.values()]
+    means["bypass"] = (
+        {name: _mean([each[name] for each in bypasses]) for name in Bypass._fields} if bypasses[0] else None
+    )
+    return {**means, "seeds": seeds}
+
+
+def _codebook_of_seed(model: ConceptModel) -> dict[str, Any]:
+    summary = model.summary
+    return {
+        "size": model.n_concepts,
+        "perplexity": summary.perplexity,
+        "utilisation": summary.perplexity / model.n_concepts,
+        "codes_in_use": summary.codes_in_use,
+        "mean_cosine": mean_pairwise_cosine(model.vectors()),
+        "alpha": summary.alpha,
+        "validation_loss": summary.validation_loss,
+        "best_epoch": summary.best_epoch,
+        "bypass": summary.bypass._asdict() if summary.bypass else None,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    mean = float(np.mean(known))
+    return int(mean) if all(isinstance(value, int) for value in known) and mean.is_integer() else mean
+
+
+def comparisons(
+    results: Mapping[str, Mapping[str, RemovalOutcomes]], groups: Sequence[str], permutations: int, seed: int
+) -> list[dict[str, Any]]:
+    """Perturbed accuracy of each pair of methods, tested on the same sentences, Holm over the pairs.
+
+    Args:
+        results: method -> removal -> outcomes.
+        groups: group of each sentence.
+        permutations: sign flips.
+        seed: of the flips.
+    """
+    names = list(results)
+    rows: list[dict[str, Any]] = []
+    for index, a in enumerate(names):
+        for b in names[index + 1 :]:
+            for removal in (name for name in results[a] if name in results[b]):
+                test = sign_flip_test(
+                    results[a][removal].correct[PERTURBED],
+                    results[b][removal].correct[PERTURBED],
+                    groups,
+                    permutations,
+                    seed,
+                )
+                rows.append({"removal": removal, "methods": [a, b], **test._asdict()})
+    if rows:
+        for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+            row["p_holm"] = p_value
+    return rows

@@ -1,0 +1,117 @@
+"""What is looked at before anything runs: texts, model folder, layers, and whether the result is there already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clvq_exp import __version__
+from clvq_exp.artifacts import fingerprint, plain, read_json
+from clvq_exp.config import Config, ConfigError
+from clvq_exp.language_models.sources import check_weights, is_fine_tuned, locate_model, model_fingerprint
+from clvq_exp.records import LabelledTexts
+from clvq_exp.settings import FineTune, ModelKind
+from clvq_exp.texts import load_texts
+
+log = logging.getLogger(__name__)
+
+_NO_INFLUENCE = {"trainer": ("num_workers", "resident_gib"), "model": ("path",), "dataset": ("path",)}
+
+
+class Preflight(NamedTuple):
+    """Found before anything ran."""
+
+    texts: LabelledTexts
+    model_folder: Path
+    model_fingerprint: str
+    needs_fine_tuning: bool
+    fingerprint: str
+    """Of everything that can change a figure of the cell."""
+    yaml: str
+    """The resolved configuration."""
+
+
+def preflight(config: Config, yaml: str) -> Preflight:
+    """Find texts and model, and check what only they can tell.
+
+    Args:
+        config: the checked configuration.
+        yaml: the same, resolved, as text.
+
+    Raises:
+        ConfigError: all errors found, together.
+    """
+    problems: list[str] = []
+    texts, folder = None, None
+    try:
+        folder = locate_model(config.model)
+        check_weights(folder)
+        problems += _model_problems(config, folder)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        texts = load_texts(config.dataset, config.protocol.remove_duplicates)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems or texts is None or folder is None:
+        raise ConfigError(problems)
+    found = model_fingerprint(folder)
+    return Preflight(
+        texts, folder, found, _needs_fine_tuning(config, folder), _cell_fingerprint(config, found, texts), yaml
+    )
+
+
+def finished_metrics(ready: Preflight, folder: Path) -> dict[str, Any] | None:
+    """The figures of this cell if the run folder holds them already."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return None
+    try:
+        metrics: dict[str, Any] = read_json(path)
+        known = metrics["cell"]["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s cannot be read; the cell is run again", path)
+        return None
+    return metrics if known == ready.fingerprint and (folder / "report.html").is_file() else None
+
+
+def _needs_fine_tuning(config: Config, folder: Path) -> bool:
+    when = config.fine_tuning.when
+    return when is FineTune.always or (when is FineTune.auto and not is_fine_tuned(folder))
+
+
+def _cell_fingerprint(config: Config, model: str, texts: LabelledTexts) -> str:
+    values = plain(config)
+    values.pop("logger")
+    for section, keys in _NO_INFLUENCE.items():
+        for key in keys:
+            values[section].pop(key)
+    return fingerprint({"config": values, "model": model, "texts": texts.fingerprint, "version": __version__})
+
+
+def _model_problems(config: Config, folder: Path) -> Iterator[str]:
+    if config.model.kind is ModelKind.decoder:
+        yield f"model.kind=decoder: only encoders can be run so far (model {config.model.name})"
+        return
+    facts: dict[str, Any] = read_json(folder / "config.json")
+    layers, width = facts.get("num_hidden_layers"), facts.get("hidden_size")
+    if layers is None or width is None:
+        yield f"{folder / 'config.json'} does not say num_hidden_layers and hidden_size: not an encoder"
+        return
+    asked = {
+        "layer_pair.lower": config.layer_pair.lower,
+        "layer_pair.upper": config.layer_pair.upper,
+        **{f"activations.layers[{i}]": layer for i, layer in enumerate(config.activations.layers)},
+    }
+    for key, layer in asked.items():
+        if not 0 <= layer <= layers:
+            yield f"{key}={layer}: model {config.model.name} has layers 0 (embeddings) to {layers}"
+    if width % config.decoder.heads:
+        yield f"decoder.heads={config.decoder.heads} does not divide the width {width} of {config.model.name}"
+    if config.fine_tuning.when is FineTune.never and not is_fine_tuned(folder):
+        yield (
+            f"fine_tuning.when=never, but {folder} has no classification head: "
+            "set fine_tuning.when=auto, or give a fine-tuned model.path"
+        )

@@ -1,0 +1,115 @@
+"""One page that shows a run and opens from the disk, without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clvq_exp.artifacts import write_text
+from clvq_exp.report import figures, formatting, page
+from clvq_exp.report.access import Metrics
+from clvq_exp.report.run_files import read_rows
+from clvq_exp.report.tables import removals
+from clvq_exp.report.text_safety import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PAGE = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Path:
+    """Write `report.html` into a run folder, at once or not at all.
+
+    Args:
+        folder: the run folder; history, code use, attributions and concepts are read from it.
+        metrics: the content of `metrics.json`.
+        provenance: the content of `provenance.json`.
+
+    Returns:
+        The path of the page.
+    """
+    plots = _figures(folder, metrics)
+    scripts = {"plotly": _plotly(), "draw": (_TEMPLATES / "draw.js").read_text(encoding="utf-8")}
+    environment = _environment()
+    text = environment.get_template(f"{PAGE}.j2").render(
+        page=page.page(folder, metrics, provenance),
+        figures={figure.name: figure for figure in plots},
+        figure_data=_trusted(_embed({f.name: {"data": f.data, "layout": f.layout} for f in plots})),
+        scripts={name: _trusted(script) for name, script in scripts.items()} if plots else {},
+        hashes=[_script_hash(script) for script in scripts.values()],
+    )
+    path = folder / PAGE
+    write_text(path, text)
+    return path
+
+
+def _environment() -> Environment:
+    """Jinja with autoescape, where every printed text also goes through `visible`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "decimal",
+        "percent",
+        "bounds",
+        "percent_bounds",
+        "percent_with_bounds",
+        "with_bounds",
+        "p_value",
+        "count",
+    ):
+        environment.filters[name] = getattr(formatting, name)
+    return environment
+
+
+def _trusted(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script.replace("\r\n", "\n").replace("\r", "\n")  # as the browser reads it before it hashes it
+
+
+def _script_hash(script: str) -> str:
+    """The script's name in the page's security policy: no other script runs on the page."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _embed(value: object) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _figures(folder: Path, metrics: Metrics) -> list[figures.Figure]:
+    found: list[figures.Figure | None] = [
+        figures.faithfulness_figure(
+            page.faithfulness(metrics, removal), f"accuracy-{removal}", figures.majority(metrics)
+        )
+        for removal in removals(metrics)
+    ]
+    found += figures.training_figures(read_rows(folder, "history"), metrics)
+    found.append(figures.code_use_figure(read_rows(folder, "code_use"), metrics))
+    return [figure for figure in found if figure is not None]

@@ -1,0 +1,129 @@
+"""Training curves and summaries outside the run folder's own files: nothing, CSV or Weights & Biases."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clvq_exp.report.access import Metrics, entry, number
+from clvq_exp.settings import LoggerSettings
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+LOGGERS = ("none", "csv", "wandb")
+
+log = logging.getLogger(__name__)
+
+
+def make_training_logger(
+    settings: LoggerSettings, folder: Path, run_name: str, config: dict[str, Any]
+) -> Logger | None:
+    """The Lightning logger of one job.
+
+    Args:
+        settings: which logger, and W&B's project and group. W&B's mode is set from outside (`WANDB_MODE`).
+        folder: the run folder; CSV goes to `logs`, W&B's files to `wandb` in it.
+        run_name: name of the run in W&B.
+        config: the resolved configuration as plain values.
+
+    Returns:
+        The logger, or None for `none`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if settings.name not in LOGGERS:
+        raise ValueError(f"logger.name is {settings.name!r}; known are {', '.join(LOGGERS)}")
+    if settings.name == "none":
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.name == "csv":
+        from pytorch_lightning.loggers import CSVLogger
+
+        return CSVLogger(save_dir=folder, name="logs", version="")
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    if wandb.run is not None:  # left by a job that failed; WandbLogger would go on writing into it
+        log.warning("the W&B run %s was still open; it is closed", wandb.run.id)
+        wandb.finish(exit_code=1)
+    return WandbLogger(
+        name=run_name, save_dir=folder, project=settings.project, group=settings.group, config=config
+    )
+
+
+def headline(metrics: Metrics) -> dict[str, float]:
+    """The figures of a run that a dashboard compares.
+
+    Args:
+        metrics: the content of `metrics.json`.
+
+    Returns:
+        Name -> value, named by their path; figures that are missing are left out.
+    """
+    found: dict[str, float | None] = {"model/accuracy": number(entry(metrics, "model").get("accuracy"))}
+    for removal, values in entry(metrics, "faithfulness").items():
+        for name in ("original", "perturbed", "random_direction", "drop", "specific_drop"):
+            found[f"faithfulness/{removal}/{name}"] = number(values.get(name))
+    codebook = entry(metrics, "codebook")
+    for name in ("perplexity", "codes_in_use", "mean_cosine", "alpha", "validation_loss"):
+        found[f"codebook/{name}"] = number(codebook.get(name))
+    for name in ("as_is", "permuted"):
+        found[f"codebook/bypass/{name}"] = number(entry(codebook, "bypass").get(name))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
+    """Write the results of a finished job and close its logger.
+
+    Args:
+        logger: what `make_training_logger` returned.
+        metrics: the content of `metrics.json`.
+        folder: the run folder.
+    """
+    if logger is None:
+        return
+    from pytorch_lightning.loggers import WandbLogger
+
+    if not isinstance(logger, WandbLogger):
+        logger.finalize("success")
+        return
+    import wandb
+
+    run: Any = logger.experiment
+    try:
+        figures = headline(metrics)
+        for name in figures:
+            run.define_metric(name, summary="last")
+        run.log({**figures, **_tables(metrics)})
+        run.summary["run_folder"] = folder.name
+    finally:
+        wandb.finish()  # or the next job of this process would write into the same run
+
+
+def _tables(metrics: Metrics) -> dict[str, Any]:
+    """The faithfulness and intervention tables as W&B tables, one row per figure."""
+    import wandb
+
+    from clvq_exp.report.tables import faithfulness_table, intervention_table
+
+    faithfulness: Any = wandb.Table(
+        columns=["method", "removal", "condition", "accuracy", "low", "high", "drop", "inverted"]
+    )
+    table = faithfulness_table(metrics)
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell is not None:
+                faithfulness.add_data(*column, row.condition, *cell.accuracy, cell.drop, cell.inverted)
+    intervention: Any = wandb.Table(
+        columns=["method", "removal", "place", "condition", "accuracy", "flips", "probability_change"]
+    )
+    live = intervention_table(metrics)
+    for row in live.rows:
+        for column, cell in zip(live.columns, row.cells, strict=True):
+            if cell is not None:
+                means = (value.mean if value else None for value in cell)
+                intervention.add_data(*column, row.place, row.condition, *means)
+    return {"tables/faithfulness": faithfulness, "tables/intervention": intervention}

@@ -1,0 +1,310 @@
+"""A small but complete run folder, as `docs/run_folder.md` describes it, with figures known by hand."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+METHODS = ("clvqvae", "kmeans_codes")
+SEEDS = (0, 1)
+WORDS = ("great", "dull", "acting", "plot", "and", "the", "film", "scene", "awful", "charming")
+
+HOSTILE_WORDS = (
+    "<script>alert(1)</script>",
+    "{{",
+    "7*7",
+    "}}",
+    "{{7*7}}",
+    "\x1b[31mred",
+    "\u202egnp.exe",
+    "[red]markup[/red]",
+    "</script><img",
+    "שלום",
+    "A" * 10_000,
+)
+
+
+class Run(NamedTuple):
+    """A run folder and what was written into its JSON files."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def interval(mean: float, half: float = 0.02) -> dict[str, float]:
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def faithfulness(perturbed: float) -> dict[str, Any]:
+    accuracies = {
+        "original": 0.8,
+        "perturbed": perturbed,
+        "random_direction": 0.79,
+        "random_direction_norm_matched": 0.78,
+        "random_active_code": 0.76,
+        "random_active_code_norm_matched": 0.74,
+        "mean_direction": 0.72,
+        "centred_concept": 0.7,
+        "own_code": 0.68,
+        "other_word": 0.66,
+        "class_means": 0.1,
+        "refit": 0.74,
+        "refit_original": 0.76,
+    }
+    drop = (0.8 - perturbed) / 0.8
+    without = {name: interval(value + 0.01) for name, value in accuracies.items()}
+    return {
+        **{name: interval(value) for name, value in accuracies.items()},
+        "drop": interval(drop),
+        "specific_drop": interval(drop - (0.8 - 0.66) / 0.8),
+        "standard_deviation": dict.fromkeys(accuracies, 0.011),
+        "inverted": ["class_means"],
+        "readable": True,
+        "readable_p_value": 0.0001,
+        "minimum_detectable_drop": 0.031,
+        "removed_norm": {name: 0.3 for name in accuracies if name != "original"},
+        "rank": 1,
+        "empty_concepts": 0.05,
+        "without_sentence_token": {
+            "sentences": 30,
+            **without,
+            "drop": interval(0.2),
+            "specific_drop": interval(0.1),
+        },
+    }
+
+
+def intervention() -> dict[str, Any]:
+    places: dict[str, Any] = {}
+    for place, flips in (("sentence_token", 0.125), ("salient_word", 0.05), ("all_words", 0.4)):
+        places[place] = {"original": {"accuracy": interval(0.9)}}
+        for condition in ("perturbed", "random_direction", "mean_direction", "other_word"):
+            flipped = flips if condition == "perturbed" else 0.02
+            places[place][condition] = {
+                "accuracy": interval(0.9 - flipped),
+                "flips": interval(flipped, 0.01),
+                "probability_change": interval(-flipped / 2, 0.01),
+            }
+    return places
+
+
+def codebook(trained: bool) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "size": 8,
+        "perplexity": 5.5,
+        "codes_in_use": 7,
+        "mean_cosine": 0.61,
+        "alpha": 0.275 if trained else None,
+        "validation_loss": 0.1166 if trained else None,
+        "best_epoch": 3 if trained else None,
+        "utilisation": 0.875,
+        "bypass": {"as_is": 0.1166, "permuted": 0.1167, "memory_zeroed": 0.22, "mean_predictor": 0.21}
+        if trained
+        else None,
+    }
+    return {**whole, "seeds": {str(seed): copy.deepcopy(whole) for seed in SEEDS}}
+
+
+def metrics(main: str = "clvqvae") -> dict[str, Any]:
+    other = next(method for method in METHODS if method != main)
+    blocks = {
+        method: {
+            "faithfulness": {removal: faithfulness(accuracy) for removal in ("concept", "member_mean")},
+            "intervention": {removal: intervention() for removal in ("concept", "member_mean")},
+            "codebook": codebook(method == "clvqvae"),
+        }
+        for method, accuracy in (("clvqvae", 0.6), ("kmeans_codes", 0.64))
+    }
+    return {
+        "format_version": 1,
+        "cell": {
+            "model": "minilm",
+            "dataset": "movie",
+            "layer_pair": "4-6",
+            "method": main,
+            "init": "spherical_kmeans",
+            "protocol": "paper",
+            "trainer": "demo",
+            "seeds": list(SEEDS),
+            "codebook_size": 8,
+            "fingerprint": "0123456789abcdef",
+            "label_names": ["negative", "positive"],
+            "sentences": {"train": 90, "validation": 10, "evaluation": 40, "refit": 20},
+            "words": {"stored": 1200, "vanished": 1, "truncated": 2},
+        },
+        "model": {
+            "accuracy": interval(0.9),
+            "majority": 0.5,
+            "fine_tuning": {"accuracy": 0.91, "sentences": 90, "epochs": 1},
+        },
+        "attribution": {
+            "steps_mean": 24.5,
+            "tolerance": 0.01,
+            "converged_share": 0.975,
+            "median_relative_delta": 0.0021,
+            "sentence_token_share": 0.25,
+        },
+        **blocks[main],
+        "beside": {other: blocks[other]},
+        "comparisons": [
+            {
+                "removal": "concept",
+                "methods": [main, other],
+                "difference": -0.04,
+                "p_value": 0.02,
+                "p_holm": 0.04,
+            }
+        ],
+    }
+
+
+def provenance() -> dict[str, Any]:
+    return {
+        "git_commit": "abc123",
+        "versions": {"python": "3.11", "torch": "2.13.0"},
+        "overridden": [],
+        "seconds": {"extract": 30.2, "train": 156.0},
+        "peak_memory_bytes": {"extract": 2**30, "train": 3 * 2**29},
+    }
+
+
+def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+
+
+def history() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for epoch in range(6):
+            loss = 0.1 + 0.2 * 0.6**epoch + 0.004 * seed
+            train = None if epoch == 0 else loss * 0.95
+            rows.append(
+                {
+                    "method": "clvqvae",
+                    "seed": seed,
+                    "epoch": epoch,
+                    "train_loss": train,
+                    "train_reconstruction": train,
+                    "train_commitment": None if epoch == 0 else loss * 0.1,
+                    "validation_loss": loss,
+                    "validation_reconstruction": loss * 0.9,
+                    "validation_commitment": loss * 0.1,
+                    "perplexity": 4.0 + 0.3 * epoch,
+                    "codes_in_use": 7,
+                    "alpha": 0.275 + 0.01 * epoch,
+                    "learning_rate": 0.005,
+                }
+            )
+    return rows
+
+
+def sentence_words(sentence: int) -> list[str]:
+    words = [WORDS[(3 * sentence + step) % len(WORDS)] for step in range(9 + sentence % 4)]
+    return [*HOSTILE_WORDS, *words] if sentence == 0 else words
+
+
+def write_sentences(folder: Path) -> None:
+    salient: list[dict[str, Any]] = []
+    attributions: list[dict[str, Any]] = []
+    for sentence in range(40):
+        words = sentence_words(sentence)
+        position = -1 if sentence % 4 == 1 else sentence % 3
+        spoken = [(-1, "[CLS]"), *enumerate(words)]
+        scores = {
+            place: (0.9 if place == position else ((place * 7 + sentence) % 11 - 5) / 10)
+            for place, _ in spoken
+        }
+        salient.append(
+            {
+                "sentence": sentence,
+                "id": f"movie-{sentence}",
+                "split": "dev" if sentence < 36 else "train",
+                "text": " ".join(words),
+                "label": sentence % 2,
+                "prediction": sentence % 2 if sentence % 9 else 1 - sentence % 2,
+                "confidence": 0.55 + 0.01 * sentence,
+                "position": position,
+                "word": dict(spoken)[position],
+                "special": position == -1,
+                "attribution": scores[position],
+                "convergence_delta": 0.001,
+                "logit_change": 1.5,
+                "steps": 16,
+                "code": sentence % 8,
+            }
+        )
+        if sentence < 36:
+            attributions += [
+                {
+                    "sentence": sentence,
+                    "position": place,
+                    "word": word,
+                    "special": place == -1,
+                    "attribution": scores[place],
+                }
+                for place, word in spoken
+            ]
+    write(folder, "salient_words", salient)
+    write(folder, "attributions", attributions)
+
+
+def write_concepts(folder: Path) -> None:
+    concepts: list[dict[str, Any]] = []
+    use: list[dict[str, Any]] = []
+    for method in METHODS:
+        for seed in SEEDS:
+            for code in range(8):
+                held = [0, 400, 150, 80, 41, 20, 9, 3][code]
+                use.append(
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "code": code,
+                        "train_words": held,
+                        "dev_words": held // 4,
+                    }
+                )
+                words = [HOSTILE_WORDS[0].lower(), *WORDS[:9]] if code == 2 else list(WORDS)
+                concepts += [
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "concept": code,
+                        "rank": rank,
+                        "word": word if seed == 0 else f"seed1{word}",
+                        "count": 60 - 5 * rank,
+                    }
+                    for rank, word in enumerate(words)
+                    if held
+                ]
+    write(folder, "concepts", concepts)
+    write(folder, "code_use", use)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Run]:
+    def make(main: str = "clvqvae", **replaced: Any) -> Run:
+        folder = tmp_path / "run"
+        folder.mkdir()
+        write_sentences(folder)
+        write_concepts(folder)
+        if main == "clvqvae":
+            write(folder, "history", history())
+        content = {**metrics(main), **replaced}
+        (folder / "metrics.json").write_text(json.dumps(content))
+        return Run(folder, content, provenance())
+
+    return make
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Run]) -> Run:
+    return make_run()
