@@ -1,6 +1,6 @@
 """One cell of the grid: the rooms in order, each step through the artifact cache.
 
-    texts -> language model -> activations -> concepts -> salient words -> ablation and controls -> report
+texts -> language model -> activations -> concepts -> salient words -> ablation and controls -> report
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ class _Cell:
         }
         with self.steps.step("activations"):
             layers = [self.pair.lower, self.pair.upper, *config.activations.layers]
-            return extract(
-                self.cache, model, splits, layers, config.activations, config.model.max_length
-            )
+            return extract(self.cache, model, splits, layers, config.activations, config.model.max_length)
 
     def salient_words(self, model: LanguageModel, store: ActivationStore) -> dict[Split, Explained]:
         """Attribution of the dev sentences, and of training sentences for the refit probe."""

@@ -7,9 +7,12 @@ Hydra's store, which keeps `--help` fast.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass
-from typing import Any, cast
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from enum import Enum
+from typing import Any, cast, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -87,11 +90,14 @@ def check(cfg: DictConfig) -> Config:
     """
     schema = OmegaConf.structured(Config)
     _make_writable(schema)
-    problems = list(_type_problems(schema, cfg))
-    if problems:
-        raise ConfigError(problems)
+    found = list(_type_problems(schema, cfg))
+    _fill_missing(schema)
     config = cast(Config, OmegaConf.to_object(schema))
-    problems = list(_contradictions(config))
+    found += _not_finite(asdict(config))
+    problems = [problem for _, problem in found]
+    # A check that reads a key without a usable value says nothing new.
+    reported = re.compile("|".join(rf"(?<![\w.]){re.escape(key)}(?!\w)" for key, _ in found) or "(?!)")
+    problems += [each for each in _contradictions(config) if not reported.search(each)]
     if problems:
         raise ConfigError(problems)
     return config
@@ -100,40 +106,37 @@ def check(cfg: DictConfig) -> Config:
 def _make_writable(node: DictConfig) -> None:
     """Schemas of frozen dataclasses are read-only; the merge must write into them."""
     OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_missing():
-            _make_writable(child)
-    for key, hint in _sections(node).items():
+    for key, section in _sections(node).items():
         if OmegaConf.is_missing(node, key):
-            section = OmegaConf.structured(hint)
-            _make_writable(section)
-            node._set_item_impl(key, section)
+            node[key] = OmegaConf.structured(section)
+        _make_writable(node[key])
 
 
-def _sections(node: DictConfig) -> dict[str, type]:
+def _sections(node: DictConfig) -> dict[str, Any]:
     kind = OmegaConf.get_type(node)
     if kind is None or not is_dataclass(kind):
         return {}
-    from typing import get_type_hints
-
     return {key: hint for key, hint in get_type_hints(kind).items() if is_dataclass(hint)}
 
 
-def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys and what is wrong with each; everything else is written into the schema."""
     sections = _sections(schema)
     known, given = set(schema.keys()), set(cfg.keys())  # `in` does not see keys whose value is missing
     for key in cfg:
         name = f"{prefix}{key}"
         if name == "hydra":
             continue
+        if OmegaConf.is_missing(cfg, key) and key in known:
+            continue  # reported below
         if key not in known:
-            yield f"{name} is no key of the configuration{_suggestion(str(key), sorted(str(each) for each in known))}"
+            close = _suggestion(str(key), sorted(str(each) for each in known))
+            yield name, f"{name} is no key of the configuration{close}"
             continue
         try:
             value = cfg[key]
         except OmegaConfBaseException as error:
-            yield f"{name}: {_first_line(error)}"
+            yield name, f"{name}: {_first_line(error)}"
             continue
         if key in sections and isinstance(value, DictConfig):
             yield from _type_problems(schema[key], value, f"{name}.")
@@ -141,12 +144,35 @@ def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Ite
         try:
             schema[key] = value
         except OmegaConfBaseException as error:
-            yield f"{name}={value!r}: {_first_line(error)}"
+            yield name, f"{name}={value!r}: {_first_line(error)}"
     for key in schema:
-        if OmegaConf.is_missing(schema, key) and key not in given:
-            yield f"{prefix}{key} is missing: give it a value"
-        elif key in given and OmegaConf.is_missing(cfg, key):
-            yield f"{prefix}{key} is missing: give it a value"
+        if key in sections and key not in given:
+            yield from _type_problems(schema[key], OmegaConf.create({}), f"{prefix}{key}.")
+        elif OmegaConf.is_missing(cfg if key in given else schema, key):
+            yield f"{prefix}{key}", f"{prefix}{key} is missing: give it a value"
+
+
+def _fill_missing(schema: DictConfig) -> None:
+    """Stand-ins where no value could be taken, so that the rest can be looked at too."""
+    hints = get_type_hints(cast(type, OmegaConf.get_type(schema)))
+    for key in map(str, schema):
+        if is_dataclass(hints[key]):
+            _fill_missing(schema[key])
+        elif OmegaConf.is_missing(schema, key):
+            schema[key] = _stand_in(hints[key])
+
+
+def _stand_in(kind: Any) -> Any:
+    kind = get_origin(kind) or kind
+    return next(iter(kind)) if issubclass(kind, Enum) else kind()
+
+
+def _not_finite(values: object, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _not_finite(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(values, float) and not math.isfinite(values):
+        yield name, f"{name}={values} is not a finite number"
 
 
 def _first_line(error: Exception) -> str:
@@ -181,10 +207,7 @@ def _method_problems(config: Config) -> Iterator[str]:
     yield from _not_below(quantizer.codebook_size, 1, "quantizer.codebook_size")
     yield from _not_below(quantizer.top_k, 1, "quantizer.top_k")
     if quantizer.top_k > quantizer.codebook_size:
-        yield (
-            f"quantizer.top_k={quantizer.top_k} is more than "
-            f"quantizer.codebook_size={quantizer.codebook_size}"
-        )
+        yield (f"quantizer.top_k={quantizer.top_k} is more than quantizer.codebook_size={quantizer.codebook_size}")
     yield from _above_zero(quantizer.temperature, "quantizer.temperature")
     yield from _not_below(quantizer.commitment_weight, 0, "quantizer.commitment_weight")
     yield from _share(quantizer.ema_decay, "quantizer.ema_decay")
@@ -196,6 +219,7 @@ def _method_problems(config: Config) -> Iterator[str]:
     yield from _share(decoder.dropout, "decoder.dropout")
     yield from _not_below(config.init.seeding_sample, 1, "init.seeding_sample")
     yield from _not_below(config.init.max_iterations, 0, "init.max_iterations")
+    yield from _not_below(config.init.tolerance, 0, "init.tolerance")
     for key in ("name", "_target_"):
         if not isinstance(config.baseline.get(key), str):
             yield f"baseline.{key} is missing: conf/baseline/ has one file per method"
@@ -206,7 +230,8 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     counts = ("max_epochs", "batch_size", "micro_batch_words", "attribution_steps")
     for name in counts:
         yield from _not_below(getattr(trainer, name), 1, f"trainer.{name}")
-    for name in ("patience", "gradient_clip", "weight_decay", "num_workers", "resident_gib", "plateau_patience"):
+    amounts = ("patience", "gradient_clip", "weight_decay", "num_workers", "resident_gib", "plateau_patience")
+    for name in amounts:
         yield from _not_below(getattr(trainer, name), 0, f"trainer.{name}")
     for name in ("fine_tuning", "concepts", "evaluation", "refit"):
         yield from _not_below(getattr(trainer.sentences, name), 0, f"trainer.sentences.{name}")
@@ -216,6 +241,8 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     yield from _not_below(tuning.epochs, 1, "fine_tuning.epochs")
     yield from _not_below(tuning.batch_size, 1, "fine_tuning.batch_size")
     yield from _above_zero(tuning.learning_rate, "fine_tuning.learning_rate")
+    yield from _share(tuning.warmup_share, "fine_tuning.warmup_share")
+    yield from _not_below(tuning.weight_decay, 0, "fine_tuning.weight_decay")
     if not config.seeds:
         yield "seeds is empty: give at least one"
     if len(set(config.seeds)) < len(config.seeds) or any(seed < 0 for seed in config.seeds):
@@ -234,7 +261,7 @@ def _dataset_problems(dataset: DatasetSettings) -> Iterator[str]:
         yield f"dataset.label_meanings has {len(dataset.label_meanings)} entries, dataset.label_names {n}"
     outside = sorted(value for value in dataset.label_values.values() if not 0 <= value < n)
     if outside:
-        yield f"dataset.label_values gives the classes {outside}, but there are only 0 to {n - 1}"
+        yield f"dataset.label_values gives the classes {outside}, dataset.label_names only 0 to {n - 1}"
     if not 0 < dataset.validation_share < 1:
         yield f"dataset.validation_share={dataset.validation_share} is not between 0 and 1"
     yield from _not_below(dataset.dev_size, 0, "dataset.dev_size")
@@ -249,16 +276,18 @@ def _evaluation_problems(config: Config) -> Iterator[str]:
         yield f"attribution.max_steps={attribution.max_steps} is below attribution.steps={attribution.steps}"
     for name in ("hidden", "batch_size", "max_epochs"):
         yield from _not_below(getattr(probe, name), 1, f"probe.{name}")
+    yield from _not_below(probe.patience, 0, "probe.patience")
     yield from _share(probe.dropout, "probe.dropout")
     yield from _above_zero(probe.learning_rate, "probe.learning_rate")
     yield from _not_below(evaluation.bootstrap_samples, 100, "evaluation.bootstrap_samples")
     yield from _not_below(evaluation.permutations, 100, "evaluation.permutations")
+    yield from _not_below(evaluation.example_sentences, 0, "evaluation.example_sentences")
     if not 0 < evaluation.confidence < 1:
         yield f"evaluation.confidence={evaluation.confidence} is not between 0 and 1"
 
 
 def _not_below(value: float, least: float, key: str) -> Iterator[str]:
-    if value < least:
+    if not value >= least:
         yield f"{key}={value} is below {least}"
 
 

@@ -59,7 +59,12 @@ def preflight(config: Config, yaml: str) -> Preflight:
         raise ConfigError(problems)
     found = model_fingerprint(folder)
     return Preflight(
-        texts, folder, found, _needs_fine_tuning(config, folder), _cell_fingerprint(config, found, texts), yaml
+        texts,
+        folder,
+        found,
+        _needs_fine_tuning(config, folder),
+        _cell_fingerprint(config, found, texts),
+        yaml,
     )
 
 

@@ -62,7 +62,10 @@ def write_training_tables(folder: Path, models: Models, store: ActivationStore, 
                 {**name, "code": code, "train_words": a, "dev_words": b}
                 for code, (a, b) in enumerate(zip(train, dev, strict=True))
             ]
-            concepts += [{**name, **word._asdict()} for word in concept_words(model, store, layer)]
+            concepts += [
+                {**name, "concept": each.concept, "rank": each.rank, "word": each.word, "count": each.n_words}
+                for each in concept_words(model, store, layer)
+            ]
     write_table(folder / "history.parquet", history, _HISTORY)
     write_table(folder / "code_use.parquet", use, _CODE_USE)
     write_table(folder / "concepts.parquet", concepts, _CONCEPTS)
@@ -152,7 +155,12 @@ def write_sentence_outcomes(
                 for condition, correct in outcomes.correct.items():
                     for seed, row in zip(seeds, correct, strict=True):
                         n = len(row)
-                        constant = {"method": method, "removal": removal, "seed": seed, "condition": condition}
+                        constant = {
+                            "method": method,
+                            "removal": removal,
+                            "seed": seed,
+                            "condition": condition,
+                        }
                         columns = {name: [value] * n for name, value in constant.items()}
                         columns |= {"sentence": sentences.tolist(), "correct": row.astype(bool).tolist()}
                         writer.write_table(pa.table(columns, schema=_SENTENCES))
@@ -180,9 +188,7 @@ _HISTORY = pa.schema(
         ("learning_rate", pa.float64()),
     ]
 )
-_CODE_USE = pa.schema(
-    [*_METHOD, ("code", pa.int64()), ("train_words", pa.int64()), ("dev_words", pa.int64())]
-)
+_CODE_USE = pa.schema([*_METHOD, ("code", pa.int64()), ("train_words", pa.int64()), ("dev_words", pa.int64())])
 _CONCEPTS = pa.schema(
     [
         *_METHOD,

@@ -7,7 +7,7 @@ layout or another device sees the same noise, and no global state is touched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -37,11 +37,15 @@ def numpy_generator(*parts: int | str) -> np.random.Generator:
 
 
 @contextmanager
-def scoped_seed(*parts: int | str, device: torch.device | None = None) -> Iterator[None]:
+def scoped_seed(*parts: int | str, device: torch.device | None = None) -> Generator[None]:
     """Seed torch's global generators inside the block only: for modules that accept no generator."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derived_seed(*parts))
+        seed = derived_seed(*parts)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU for good
+        for each in devices:
+            with torch.cuda.device(each):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -59,7 +63,7 @@ def hashed_uniform(names: Int64[Tensor, "*n"], *parts: int | str) -> Float64[Ten
     x = (x ^ _shift(x, 30)) * _MULTIPLIER_1
     x = (x ^ _shift(x, 27)) * _MULTIPLIER_2
     x = x ^ _shift(x, 31)
-    return (_shift(x, 11).double() + 0.5) * 2.0**-53
+    return (_shift(x, 12).double() + 0.5) * 2.0**-52  # with 53 bits the half would round up to 1
 
 
 def _shift(x: Int64[Tensor, "*n"], bits: int) -> Int64[Tensor, "*n"]:

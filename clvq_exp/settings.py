@@ -222,7 +222,7 @@ class ActivationSettings:
     """Number format on disk."""
     layers: list[int] = field(default_factory=list[int])
     """Further layers to keep beside the pair."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
     """Sub-words (padding included) of one forward pass."""
 
 
@@ -378,7 +378,7 @@ class AttributionSettings:
     """Most steps tried, when adaptive."""
     tolerance: float = 0.01
     """Convergence delta as a share of the change of the logit."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
     """Sub-words (padding included) of one internal batch."""
     sentence_token_can_be_salient: bool = True
     """Whether [CLS] may be the salient word."""

@@ -66,6 +66,8 @@ class StoreInputs(NamedTuple):
     pooling: SentencePooling
     sub_word: SubWord
     dtype: StoreDtype
+    batch_tokens: int
+    """Another batch changes the last bits."""
     sentences: str
     """Fingerprint of the sentences of all splits, in order."""
 
@@ -98,6 +100,7 @@ def extract(
         model.pooling,
         settings.sub_word,
         settings.dtype,
+        settings.batch_tokens,
         fingerprint([[split.value, list(sentence)] for split, sentence in sentences]),
     )
     table_inputs = {"model": inputs.model, "max_length": max_length, "sentences": inputs.sentences}
@@ -185,9 +188,7 @@ def _run_model(
     files = {
         layer: _LayerFile(
             create_activations(out / WORD_ACTIVATIONS, n_words, model.width, settings.dtype),
-            create_activations(
-                out / SENTENCE_REPRESENTATIONS, len(sentences), model.width, StoreDtype.float32
-            ),
+            create_activations(out / SENTENCE_REPRESENTATIONS, len(sentences), model.width, StoreDtype.float32),
             create_activations(out / LOGITS, len(sentences), model.n_classes, StoreDtype.float32),
         )
         for layer, out in folders.items()
@@ -223,7 +224,7 @@ def _write_batch(
     target = torch.from_numpy(
         np.concatenate(
             [
-                np.arange(first_word[row], first_word[row] + len(alignment.words))
+                int(first_word[row]) + np.arange(len(alignment.words))
                 for row, alignment in zip(rows, alignments, strict=True)
             ]
         )
@@ -252,9 +253,7 @@ def _write_batch(
 class _WordPooling:
     """Index arithmetic from padded sub-words to the words of a batch; the same for every layer."""
 
-    def __init__(
-        self, alignments: Sequence[Alignment], output: LanguageModelOutput, sub_word: SubWord
-    ) -> None:
+    def __init__(self, alignments: Sequence[Alignment], output: LanguageModelOutput, sub_word: SubWord) -> None:
         hidden = next(iter(output.hidden.values()))
         _, tokens, _ = hidden.shape
         device = hidden.device
@@ -269,9 +268,7 @@ class _WordPooling:
         self._special = torch.tensor(special, dtype=torch.bool, device=device)
 
     @staticmethod
-    def _pieces(
-        alignments: Sequence[Alignment], tokens: int, sub_word: SubWord
-    ) -> Iterator[tuple[int, int]]:
+    def _pieces(alignments: Sequence[Alignment], tokens: int, sub_word: SubWord) -> Iterator[tuple[int, int]]:
         word_index = 0
         for row, alignment in enumerate(alignments):
             for word in alignment.words:
@@ -304,9 +301,7 @@ class _WordPooling:
         return _group_means(words[own].float(), self._owner[own], hidden.shape[0])
 
 
-def _group_means(
-    values: Float[Tensor, "n d"], groups: Tensor, n_groups: int
-) -> Float[Tensor, "groups d"]:
+def _group_means(values: Float[Tensor, "n d"], groups: Tensor, n_groups: int) -> Float[Tensor, "groups d"]:
     sums = values.new_zeros((n_groups, values.shape[1])).index_add_(0, groups, values)
     counts = torch.bincount(groups, minlength=n_groups).clamp(min=1)
     return sums / counts[:, None]

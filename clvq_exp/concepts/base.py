@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -29,6 +29,9 @@ CONCEPT = "concept"
 """Removal: the concept's own vector (code, centroid)."""
 MEMBER_MEAN = "member_mean"
 """Removal: the mean raw activation of the concept's training words."""
+
+
+Model = TypeVar("Model", bound="ConceptModel")
 
 
 class ConceptError(ValueError):
@@ -156,7 +159,7 @@ class ConceptModel(ABC):
         """Write the fitted model (safetensors and JSON)."""
 
     @abstractmethod
-    def load(self, folder: Path) -> Self:
+    def load(self: Model, folder: Path) -> Model:
         """Read a fitted model of the same settings; returns self."""
 
 

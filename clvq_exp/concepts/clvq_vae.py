@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -77,8 +76,7 @@ class ClvqVae(CodebookModel):
         """
         if not len(run.store.sentence_ids(Split.validation)):
             raise ConceptError(
-                "no validation sentences to stop on: raise trainer.sentences.concepts or "
-                "dataset.validation_share"
+                "no validation sentences to stop on: raise trainer.sentences.concepts or dataset.validation_share"
             )
         data = self._data(run)
         module = ClvqVaeModule(run.store.width, self.settings, run.seed)
@@ -146,9 +144,7 @@ class ClvqVae(CodebookModel):
         self._module = module
         self._collect_members(run.store, run.pair.lower)
         counts, in_use = self._codes_in_use(run.store, run.pair.lower)
-        bypass = measure_bypass(
-            module, run.store, self._target_layer(run.pair), data.val_dataloader(), run.seed
-        )
+        bypass = measure_bypass(module, run.store, self._target_layer(run.pair), data.val_dataloader(), run.seed)
         trained = [record for record in module.history if record.epoch > 0]
         best = min(trained, key=lambda record: record.validation_loss)
         self.summary = FitSummary(

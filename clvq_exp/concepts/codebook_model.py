@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -31,6 +31,9 @@ _WEIGHTS = "model.safetensors"
 _SUMMARY = "summary.json"
 _MEMBERS = ("member_means", "member_counts")
 _BLOCK = 16_384
+
+
+Model = TypeVar("Model", bound="CodebookModel")
 
 
 class CodebookModel(ConceptModel):
@@ -104,7 +107,7 @@ class CodebookModel(ConceptModel):
         save_file({name: each.detach().cpu().contiguous() for name, each in tensors.items()}, folder / _WEIGHTS)
         write_json(folder / _SUMMARY, _summary_as_json(self.summary))
 
-    def load(self, folder: Path) -> Self:
+    def load(self: Model, folder: Path) -> Model:
         """Read tensors and summary; returns self."""
         tensors = load_file(folder / _WEIGHTS)
         self._member_means, self._member_counts = (tensors.pop(name) for name in _MEMBERS)

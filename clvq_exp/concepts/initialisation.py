@@ -81,9 +81,7 @@ def ema_counts(
     return initial.shares * (n_words / steps_per_epoch)
 
 
-def _make(
-    out: Path, store: ActivationStore, layer: int, settings: InitSettings, size: int, seed: int
-) -> None:
+def _make(out: Path, store: ActivationStore, layer: int, settings: InitSettings, size: int, seed: int) -> None:
     start, end = store.word_range(Split.train)
     if end - start < size:
         raise ConceptError(

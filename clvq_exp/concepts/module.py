@@ -72,9 +72,7 @@ class ClvqVaeModule(pl.LightningModule):
         z_e = self.encoder(batch.source)
         out = self.quantizer(z_e, batch.real, batch.word_ids, noise)
         rebuilt = self.decoder(out.quantized, z_e, batch.real)
-        return MicroBatchOutput(
-            LossSums(reconstruction_sum(rebuilt, batch), out.commitment_sum), z_e, out
-        )
+        return MicroBatchOutput(LossSums(reconstruction_sum(rebuilt, batch), out.commitment_sum), z_e, out)
 
     def total_loss(self, losses: LossSums, n_words: int) -> Float[Tensor, ""]:
         """L_rec + beta L_commit (section 2.5), as means over the batch's words and dimensions."""
@@ -196,12 +194,13 @@ class ClvqVaeModule(pl.LightningModule):
         """Adam with ReduceLROnPlateau (Table 11)."""
         trainer = self.settings.trainer
         optimizer = torch.optim.Adam(
-            parameter_groups(self, self.settings.weight_decay_on, trainer.weight_decay), lr=trainer.learning_rate
+            parameter_groups(self, self.settings.weight_decay_on, trainer.weight_decay),
+            lr=trainer.learning_rate,
         )
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": MONITOR}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 def reconstruction_sum(rebuilt: Float[Tensor, "s w d"], batch: MicroBatch) -> Float[Tensor, ""]:

@@ -65,8 +65,13 @@ class Perturbation(NamedTuple):
     """What was removed; zero rows remove nothing."""
 
 
-def subjects(store: ActivationStore, layer: int, split: Split, sentences: NDArray[np.int64],
-             salient_rows: NDArray[np.int64]) -> Subjects:
+def subjects(
+    store: ActivationStore,
+    layer: int,
+    split: Split,
+    sentences: NDArray[np.int64],
+    salient_rows: NDArray[np.int64],
+) -> Subjects:
     """Collect some sentences of a split with their salient words.
 
     Args:
@@ -134,7 +139,9 @@ def perturbations(
     bases = {
         PERTURBED: basis,
         RANDOM_DIRECTION: orthonormal(noise),
-        RANDOM_ACTIVE_CODE: _known(model.directions(torch.from_numpy(np.maximum(other_ids, 0)), removal), other_ids[:, 0]),
+        RANDOM_ACTIVE_CODE: _known(
+            model.directions(torch.from_numpy(np.maximum(other_ids, 0)), removal), other_ids[:, 0]
+        ),
         MEAN_DIRECTION: fixed.mean.expand(n, 1, width),
         CENTRED_CONCEPT: without_direction(basis, fixed.mean),
         OWN_CODE: model.directions(model.assign(who.h), removal).cpu(),

@@ -76,9 +76,7 @@ class SeedAblation(NamedTuple):
 def train_probes(plan: AblationPlan, seed: int) -> Probes:
     """The probes of one seed: trained on the training split, stopped on the validation split."""
     data = {
-        split: ProbeData(
-            plan.store.sentence_representations(plan.layer, split), plan.store.labels(split)
-        )
+        split: ProbeData(plan.store.sentence_representations(plan.layer, split), plan.store.labels(split))
         for split in (Split.train, Split.validation)
     }
     probe_seed = derived_seed(seed, "probe")
@@ -142,9 +140,7 @@ def _collect(plan: AblationPlan, runs: Sequence[SeedAblation]) -> RemovalOutcome
             name: np.stack([run.correct[name] for run in runs]).astype(np.float64) for name in runs[0].correct
         },
         removed_norm={
-            name: float(
-                np.mean([float(((h - run.made[name].h).norm(dim=1) / length).mean()) for run in runs])
-            )
+            name: float(np.mean([float(((h - run.made[name].h).norm(dim=1) / length).mean()) for run in runs]))
             for name in runs[0].made
         },
         rank=basis.shape[1],

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from clvq_exp.activations.alignment import align
@@ -43,31 +42,21 @@ class _Batch(NamedTuple):
     alignments: list[Alignment]
 
 
-@contextmanager
-def removing(
-    module: nn.Module, basis: Float[Tensor, "batch r d"], where: Bool[Tensor, "batch tokens"]
-) -> Iterator[None]:
-    """Project a basis out of a module's output at some tokens while the block runs.
+def project_out(
+    hidden: Float[Tensor, "batch tokens d"],
+    basis: Float[Tensor, "batch r d"],
+    where: Bool[Tensor, "batch tokens"],
+) -> Float[Tensor, "batch tokens d"]:
+    """Hidden states without their projection on a basis, at some tokens.
 
     Args:
-        module: its output is `[batch, tokens, d]`, or a tuple that begins with it.
+        hidden: states of a layer.
         basis: orthonormal, one per sentence.
         where: tokens to change.
     """
-
-    def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]):  # noqa: ANN202
-        hidden = output[0] if isinstance(output, tuple) else output
-        directions = basis.to(hidden.dtype)
-        coefficients = torch.einsum("btd,brd->btr", hidden, directions)
-        removed = torch.einsum("btr,brd->btd", coefficients, directions)
-        changed = hidden - removed * where[..., None]
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    directions = basis.to(hidden.dtype)
+    coefficients = torch.einsum("btd,brd->btr", hidden, directions)
+    return hidden - torch.einsum("btr,brd->btd", coefficients, directions) * where[..., None]
 
 
 def places(model: LanguageModel) -> tuple[str, ...]:
@@ -130,7 +119,8 @@ def _run_batch(
     found: dict[tuple[str, str], LiveOutcomes],
 ) -> None:
     tokens = model.pad(batch.encoded)
-    before = torch.softmax(model.class_logits(*tokens), 1).double()
+    untouched = model.run(tokens, [layer])
+    before = torch.softmax(untouched.logits, 1).double()
     predicted = before.argmax(1)
     row = torch.arange(len(batch.rows), device=before.device)
     gold = torch.from_numpy(labels[batch.rows]).to(before.device)
@@ -139,7 +129,7 @@ def _run_batch(
         mask = _mask(place, batch, salient_positions[batch.rows], tokens.input_ids.shape[1]).to(model.device)
         for index, seed in enumerate(seeds):
             basis = made[removal, seed][name].basis[rows].to(model.device)
-            with removing(model.layer_module(layer), basis, mask):
+            with model.replacing(layer, project_out(untouched.hidden[layer], basis, mask)):
                 after = torch.softmax(model.class_logits(*tokens), 1).double()
             classes = after.argmax(1)
             outcomes.correct[index, batch.rows] = (classes == gold).cpu().numpy()
@@ -151,8 +141,8 @@ def _run_batch(
 def _batches(model: LanguageModel, texts: Sequence[str], budget: int) -> Iterator[_Batch]:
     encoded = model.encode(texts)
     for rows in length_sorted_batches([len(each.input_ids) for each in encoded], budget):
-        chosen = [encoded[row] for row in rows]
-        yield _Batch(rows, chosen, [align(texts[row], encoded[row]) for row in rows])
+        chosen = [encoded[int(row)] for row in rows]
+        yield _Batch(rows, chosen, [align(texts[int(row)], encoded[int(row)]) for row in rows])
 
 
 def _mask(

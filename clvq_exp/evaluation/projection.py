@@ -53,9 +53,7 @@ def orthonormal(vectors: Float[Tensor, "n r d"], tolerance: float = 1e-6) -> Flo
     return torch.stack(rows, 1).to(vectors.dtype)
 
 
-def without_direction(
-    basis: Float[Tensor, "n r d"], direction: Float[Tensor, " d"]
-) -> Float[Tensor, "n r d"]:
+def without_direction(basis: Float[Tensor, "n r d"], direction: Float[Tensor, " d"]) -> Float[Tensor, "n r d"]:
     """A basis minus its projection on one unit direction, orthonormal again (the centred concept)."""
     along = torch.einsum("nrd,d->nr", basis, direction)
     return orthonormal(basis - along[..., None] * direction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +29,15 @@ class Bootstrap:
         seed: of the resampling.
     """
 
-    def __init__(
-        self, groups: Sequence[str], n_seeds: int, samples: int, confidence: float, seed: int
-    ) -> None:
+    def __init__(self, groups: Sequence[str], n_seeds: int, samples: int, confidence: float, seed: int) -> None:
         generator = numpy_generator(seed, "bootstrap")
         _, group_of = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
         n_groups = int(group_of.max()) + 1
         drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
         self._sentence_weights = drawn[:, group_of].astype(np.float64)
-        self._seed_weights = generator.multinomial(
-            n_seeds, np.full(n_seeds, 1 / n_seeds), size=samples
-        ) / float(n_seeds)
+        self._seed_weights = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=samples) / float(
+            n_seeds
+        )
         self._tail = (1 - confidence) / 2
 
     def means(self, outcomes: Outcomes) -> NDArray[np.float64]:
@@ -67,7 +65,7 @@ class Bootstrap:
         return self.interval(float(outcomes.mean()), self.means(outcomes))
 
 
-def relative_drop(original: float | NDArray[np.float64], perturbed: float | NDArray[np.float64]):  # noqa: ANN201
+def relative_drop(original: float | NDArray[np.float64], perturbed: float | NDArray[np.float64]):
     """(original - perturbed) / original, as in Table 1; 0 where the original accuracy is 0."""
     safe = np.where(np.asarray(original) == 0, 1.0, original)
     return np.where(np.asarray(original) == 0, 0.0, (original - perturbed) / safe)
@@ -80,9 +78,7 @@ def above_majority(correct: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     return float(stats.binomtest(hits, len(correct), majority, alternative="greater").pvalue)
 
 
-def minimum_detectable_drop(
-    noise: float, n: int, level: float = 0.05, power: float = 0.8
-) -> float | None:
+def minimum_detectable_drop(noise: float, n: int, level: float = 0.05, power: float = 0.8) -> float | None:
     """The smallest drop in accuracy that a paired two-sided test finds with this power.
 
     Args:
@@ -102,7 +98,8 @@ def minimum_detectable_drop(
 
     if shortfall(1.0 - noise) <= 0:
         return None
-    return float(optimize.brentq(shortfall, 1e-9, 1.0 - noise))
+    root: Any = optimize.brentq(shortfall, 1e-9, 1.0 - noise)
+    return float(root)
 
 
 class PairedTest(NamedTuple):
@@ -112,9 +109,7 @@ class PairedTest(NamedTuple):
     p_value: float
 
 
-def sign_flip_test(
-    a: Outcomes, b: Outcomes, groups: Sequence[str], permutations: int, seed: int
-) -> PairedTest:
+def sign_flip_test(a: Outcomes, b: Outcomes, groups: Sequence[str], permutations: int, seed: int) -> PairedTest:
     """Two-sided sign-flip permutation test of the difference of two means, by groups of sentences.
 
     Args:

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clvq_exp.concepts.base import Bypass, ConceptModel, mean_pairwise_cosine
-from clvq_exp.evaluation.controls import ORIGINAL, PERTURBED, RANDOM_DIRECTION, REFIT, REFIT_ORIGINAL, SPECIFIC_AGAINST
+from clvq_exp.evaluation.controls import (
+    ORIGINAL,
+    PERTURBED,
+    RANDOM_DIRECTION,
+    REFIT,
+    REFIT_ORIGINAL,
+    SPECIFIC_AGAINST,
+)
 from clvq_exp.evaluation.faithfulness import RemovalOutcomes
 from clvq_exp.evaluation.intervention import LiveOutcomes
 from clvq_exp.evaluation.statistics import (

@@ -94,19 +94,17 @@ def _attribute_all(
     """Sentences in batches of like length, all steps of a batch within the token budget where it fits."""
     for start in range(0, len(chosen), 1024):
         block = chosen[start : start + 1024]
-        encoded = model.encode([texts[index] for index in block])
+        encoded = model.encode([texts[int(index)] for index in block])
         lengths = [len(each.input_ids) for each in encoded]
         for members in length_sorted_batches(lengths, max(1, budget // steps)):
             batch = [encoded[member] for member in members]
-            alignments = [align(texts[block[member]], encoded[member]) for member in members]
+            alignments = [align(texts[int(block[member])], encoded[member]) for member in members]
             scores = _token_scores(model, batch, steps, budget)
             for row, member in enumerate(members):
                 yield int(block[member]), _of_words(scores, row, alignments[row], steps)
 
 
-def _token_scores(
-    model: LanguageModel, encoded: Sequence[EncodedText], steps: int, budget: int
-) -> _TokenScores:
+def _token_scores(model: LanguageModel, encoded: Sequence[EncodedText], steps: int, budget: int) -> _TokenScores:
     from captum.attr import LayerIntegratedGradients
 
     batch = model.pad(encoded)

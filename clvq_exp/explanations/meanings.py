@@ -20,7 +20,7 @@ class ConceptWord(NamedTuple):
     """0 for the most frequent."""
     word: str
     """Case-folded."""
-    count: int
+    n_words: int
     """Training words of this form that the concept holds."""
 
 
@@ -45,7 +45,5 @@ def concept_words(
     return [
         ConceptWord(concept, rank, word, count)
         for concept, counter in enumerate(counts)
-        for rank, (word, count) in enumerate(
-            sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:shown]
-        )
+        for rank, (word, count) in enumerate(sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:shown])
     ]

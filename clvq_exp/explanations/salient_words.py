@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,9 +74,7 @@ def attribute_sentences(
         "adaptive": [settings.max_steps, settings.tolerance] if settings.adaptive else None,
         "batch_tokens": settings.batch_tokens,
     }
-    folder = cache.get_or_make(
-        "attributions", inputs, lambda out: _write(out, model, store, sentences, settings)
-    )
+    folder = cache.get_or_make("attributions", inputs, lambda out: _write(out, model, store, sentences, settings))
     words = pq.read_table(folder / _WORDS)
     rows = pq.read_table(folder / _SENTENCES)
     return WordAttributions(
@@ -97,7 +96,7 @@ def _write(
     results = attribute(model, texts, settings)
     table = store.sentences
     word_rows = [
-        np.arange(table.first_word[row], table.first_word[row] + len(result.words))
+        int(table.first_word[row]) + np.arange(len(result.words))
         for row, result in zip(sentences, results, strict=True)
     ]
     scores = [result.words for result in results]
@@ -135,7 +134,7 @@ def choose_salient_words(
     lengths = store.sentences.n_words[attributions.sentences]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     chosen: list[int] = []
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts):
         scores = attributions.scores[start:end].astype(np.float64)
         if not sentence_token_allowed and not special[start:end].all():
             scores[special[start:end]] = -np.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from jaxtyping import Float, Int64
@@ -82,6 +83,51 @@ class LanguageModel(ABC):
                 f"{key}={layer}: model {self.name} has layers 0 (embeddings) to {self.n_layers}"
             )
 
+    @contextmanager
+    def replacing(self, layer: int, states: Float[Tensor, "batch tokens d"]) -> Generator[None]:
+        """Inside, layer `layer` puts out `states`, whatever comes in; everything above it runs as ever.
+
+        What lies below the layer cannot matter then, so the blocks there are passed over: an intervention costs
+        the upper layers only.
+
+        Args:
+            layer: layer number.
+            states: the layer's states for the very batch that is run inside.
+        """
+
+        def put_out(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]):
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        gives_tuple = self._gives_tuple()
+
+        def pass_over(module: nn.Module) -> None:
+            def forward(hidden_states: Tensor, *_args: object, **_kwargs: object):
+                return (hidden_states,) if gives_tuple else hidden_states
+
+            module.forward = forward
+            undo.callback(delattr, module, "forward")  # uncovers the class's own method
+
+        with ExitStack() as undo:
+            for each in range(1, layer + 1):
+                pass_over(self.layer_module(each))
+            handle = self.layer_module(layer).register_forward_hook(put_out)
+            undo.callback(handle.remove)
+            yield
+
+    def _gives_tuple(self) -> bool:
+        """Whether this model's blocks put out tuples; found by one forward pass of one word."""
+        known: bool | None = getattr(self, "_tuple_blocks", None)
+        if known is None:
+            seen: list[bool] = []
+            handle = self.layer_module(self.n_layers).register_forward_hook(
+                lambda _module, _inputs, output: seen.append(isinstance(output, tuple))
+            )
+            with torch.no_grad():
+                self.class_logits(*self.pad(self.encode(["a"])))
+            handle.remove()
+            known = self._tuple_blocks = seen[0]
+        return known
+
     @torch.no_grad()
     def run(self, batch: TokenBatch, layers: Sequence[int]) -> LanguageModelOutput:
         """One forward pass that keeps the asked layers and nothing else.
@@ -92,7 +138,7 @@ class LanguageModel(ABC):
         """
         hidden: dict[int, Tensor] = {}
 
-        def keep(layer: int):  # noqa: ANN202  a hook's type is torch's own
+        def keep(layer: int):
             def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
                 hidden[layer] = output[0] if isinstance(output, tuple) else output
 

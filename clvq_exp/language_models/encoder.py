@@ -30,7 +30,12 @@ class EncoderModel(LanguageModel):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, settings: ModelSettings, label_names: Sequence[str], fingerprint: str
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: ModelSettings,
+        label_names: Sequence[str],
+        fingerprint: str,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise LanguageModelError(
@@ -41,13 +46,14 @@ class EncoderModel(LanguageModel):
         self.model = model.eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
+        tokenizer.truncation_side = "right"  # alignment takes what is cut to lie at the end
         self.tokenizer = tokenizer
         self.label_names = tuple(label_names)
         self.pooling = settings.sentence_pooling
         self.fingerprint = fingerprint
         self.width = int(model.config.hidden_size)
         self.n_layers = int(model.config.num_hidden_layers)
-        self.max_length = _length_limit(settings, model, tokenizer)
+        self.max_length = length_limit(settings, model, tokenizer)
         self._embeddings = _find_embeddings(model, settings)
         self._blocks = _find_blocks(model, self.n_layers, settings)
 
@@ -95,9 +101,11 @@ class EncoderModel(LanguageModel):
         for index, ids in enumerate(batch["input_ids"]):
             special: list[int] = batch["special_tokens_mask"][index]
             offsets: list[tuple[int, int]] = batch["offset_mapping"][index]
-            # A literal "[SEP]" in a text is marked special too, yet it covers characters of the text.
+            overflowing = batch.encodings[index].overflowing
+            cut_at = _first_character(overflowing[0]) if overflowing else None
+            # A literal "[SEP]" in a text may be marked special too, yet it covers characters of the text.
             spans = tuple(
-                None if flag and start == end == 0 else (start, end)
+                None if flag and start == end == 0 else _clipped(start, end, cut_at)
                 for flag, (start, end) in zip(special, offsets, strict=True)
             )
             leading = ids and spans[0] is None
@@ -106,7 +114,7 @@ class EncoderModel(LanguageModel):
                     input_ids=tuple(ids),
                     spans=spans,
                     sentence_token=0 if leading else None,
-                    cut=bool(batch.encodings[index].overflowing),
+                    cut=bool(overflowing),
                 )
             )
         return encoded
@@ -170,27 +178,40 @@ def label_order(model_labels: Sequence[str], data_labels: Sequence[str]) -> list
     if len(model_labels) != len(data_labels):
         raise LanguageModelError(
             f"the model has {len(model_labels)} classes {list(model_labels)}, the data set has "
-            f"{len(data_labels)} {list(data_labels)}: give dataset.label_names, or model.fine_tune=always"
+            f"{len(data_labels)} {list(data_labels)}: give dataset.label_names, or fine_tuning.when=always"
         )
     if all(name == f"LABEL_{index}" for index, name in enumerate(model_labels)):
         return list(range(len(model_labels)))
     known = {name.casefold(): index for index, name in enumerate(model_labels)}
-    try:
-        return [known[name.casefold()] for name in data_labels]
-    except KeyError as error:
+    strangers = [name for name in data_labels if name.casefold() not in known]
+    if strangers:
         raise LanguageModelError(
-            f"label {error.args[0]!r} of the data set is none of the model's labels {list(model_labels)}: "
-            "give dataset.label_names with the model's names, or model.fine_tune=always"
-        ) from error
+            f"label {strangers[0]!r} of the data set is none of the model's labels {list(model_labels)}: "
+            "give dataset.label_names with the model's names, or fine_tuning.when=always"
+        )
+    return [known[name.casefold()] for name in data_labels]
 
 
-def _length_limit(settings: ModelSettings, model: Any, tokenizer: Any) -> int:
+def _first_character(overflow: Any) -> int:
+    """The first character of the text that is covered by what was cut off."""
+    marked = zip(overflow.special_tokens_mask, overflow.offsets, strict=True)
+    return min(start for flag, (start, end) in marked if not (flag and start == end == 0))
+
+
+def _clipped(start: int, end: int, cut_at: int | None) -> tuple[int, int]:
+    """Without the characters whose other sub-words were cut off (a character of several bytes, say)."""
+    return (start, end) if cut_at is None else (start, max(start, min(end, cut_at)))
+
+
+def length_limit(settings: ModelSettings, model: Any, tokenizer: Any) -> int:
+    """The longest input in sub-words that settings, tokenizer and the table of positions allow."""
     limit = min(settings.max_length, int(tokenizer.model_max_length))
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None:
-        # RoBERTa counts positions from the pad id on, so its table is longer than its longest text.
-        offset = int(model.config.pad_token_id or 0) + 1 if "roberta" in model.config.model_type else 0
-        limit = min(limit, int(positions) - offset)
+        # RoBERTa and its kin count positions from the pad id on: their table outgrows their longest text.
+        table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        limit = min(limit, int(positions) - (0 if padding is None else int(padding) + 1))
     return limit
 
 
@@ -209,7 +230,11 @@ def _find_embeddings(model: Any, settings: ModelSettings) -> nn.Module:
 def _find_blocks(model: Any, n_layers: int, settings: ModelSettings) -> Sequence[nn.Module]:
     if settings.blocks_module is not None:
         named = _named_module(model, settings.blocks_module, "model.blocks_module")
-        assert isinstance(named, nn.ModuleList)
+        if not isinstance(named, nn.ModuleList) or len(named) != n_layers:
+            raise LanguageModelError(
+                f"model.blocks_module={settings.blocks_module}: not a list of the {n_layers} blocks of "
+                f"{type(model).__name__}"
+            )
         return list(named)
     lists = [
         module
@@ -218,8 +243,8 @@ def _find_blocks(model: Any, n_layers: int, settings: ModelSettings) -> Sequence
     ]
     if len(lists) != 1:
         raise LanguageModelError(
-            f"model {settings.name}: {len(lists)} lists of {n_layers} blocks found in {type(model).__name__}; "
-            "give the dotted name of the right one as model.blocks_module"
+            f"model {settings.name}: {len(lists)} lists of {n_layers} blocks found in "
+            f"{type(model).__name__}; give the dotted name of the right one as model.blocks_module"
         )
     return list(lists[0])
 

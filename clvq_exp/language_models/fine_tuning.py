@@ -12,6 +12,7 @@ import torch
 
 from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModelError
+from clvq_exp.language_models.encoder import length_limit
 from clvq_exp.language_models.sources import check_weights
 from clvq_exp.records import Sentence
 from clvq_exp.settings import FineTuningSettings, ModelSettings
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class _TokenisedSentences(torch.utils.data.Dataset[dict[str, Any]]):
-    """Sentences tokenised one at a time, with lengths known beforehand for length-grouped batches."""
+    """Sentences tokenised one at a time."""
 
     def __init__(self, sentences: Sequence[Sentence], tokenizer: Any, max_length: int) -> None:
         self._sentences = sentences
@@ -69,6 +70,7 @@ def fine_tune(
 
     check_weights(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    tokenizer.truncation_side = "right"
     transformers.set_seed(settings.seed)  # the new head is drawn here
     network = AutoModelForSequenceClassification.from_pretrained(
         folder,
@@ -78,8 +80,9 @@ def fine_tune(
         use_safetensors=True,
         local_files_only=True,
         dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # a head for other classes is replaced
     )
-    limit = min(model.max_length, int(tokenizer.model_max_length))
+    limit = length_limit(model, network, tokenizer)
     trainer = Trainer(
         model=network,
         args=_arguments(out / "work", settings, len(train), device),
@@ -91,8 +94,7 @@ def fine_tune(
     result = trainer.train()
     if not np.isfinite(result.training_loss):
         raise LanguageModelError(
-            f"fine-tuning of {model.name} diverged (loss {result.training_loss}); "
-            "lower fine_tuning.learning_rate"
+            f"fine-tuning of {model.name} diverged (loss {result.training_loss}); lower fine_tuning.learning_rate"
         )
     measured = trainer.evaluate()
     network.save_pretrained(out / MODEL_FOLDER)

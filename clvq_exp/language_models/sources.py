@@ -62,9 +62,7 @@ def _hub_folder(settings: ModelSettings) -> Path:
     assert settings.hub_id is not None
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        return Path(
-            snapshot_download(settings.hub_id, revision=settings.revision, allow_patterns=patterns)
-        )
+        return Path(snapshot_download(settings.hub_id, revision=settings.revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise LanguageModelError(

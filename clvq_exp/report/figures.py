@@ -199,9 +199,7 @@ def _heading(title: str, x: float, y: float) -> dict[str, Any]:
     }
 
 
-def _curves(
-    rows: Sequence[Row], key: str, name: str, index: int, axis: str, first: bool
-) -> list[dict[str, Any]]:
+def _curves(rows: Sequence[Row], key: str, name: str, index: int, axis: str, first: bool) -> list[dict[str, Any]]:
     rows = sorted(rows, key=lambda row: row["epoch"])
     common = {
         "type": "scatter",

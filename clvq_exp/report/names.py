@@ -29,9 +29,7 @@ CONDITIONS: dict[str, Name] = {
     "own_code": Name("Sentence's own concept", "the concept nearest to the sentence representation itself"),
     "other_word": Name("Another word's concept", "the concept of a random other word of the sentence"),
     "class_means": Name("Class means", "the differences between the classes: a ceiling"),
-    "refit": Name(
-        "Refit probe", "a new probe on representations perturbed alike; drop against the row below"
-    ),
+    "refit": Name("Refit probe", "a new probe on representations perturbed alike; drop against the row below"),
     "refit_original": Name("Refit probe, unperturbed", "a new probe on as many sentences, nothing removed"),
 }
 """In the order of the tables."""

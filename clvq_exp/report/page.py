@@ -186,9 +186,7 @@ def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
         provenance: `seconds` and `peak_memory_bytes` by step, or `steps` with both for each step.
     """
     steps = entry(provenance, "steps")
-    took = entry(provenance, "seconds") or {
-        name: mapping(value).get("seconds") for name, value in steps.items()
-    }
+    took = entry(provenance, "seconds") or {name: mapping(value).get("seconds") for name, value in steps.items()}
     peak = entry(provenance, "peak_memory_bytes") or {
         name: mapping(value).get("peak_memory_bytes") for name, value in steps.items()
     }

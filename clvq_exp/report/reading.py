@@ -199,14 +199,11 @@ def _live_model(metrics: Metrics, removal: str) -> list[str]:
     found: list[str] = []
     for place, words in (("sentence_token", "at the sentence token"), ("all_words", "at every word")):
         flips = {
-            name: number(entry(places, place, name).get("flips"))
-            for name in ("perturbed", "random_direction")
+            name: number(entry(places, place, name).get("flips")) for name in ("perturbed", "random_direction")
         }
         if flips["perturbed"] is not None:
             beside = (
-                ""
-                if flips["random_direction"] is None
-                else f" (random: {percent(flips['random_direction'])})"
+                "" if flips["random_direction"] is None else f" (random: {percent(flips['random_direction'])})"
             )
             found.append(f"{percent(flips['perturbed'])} of the predictions when removed {words}{beside}")
     return [f"Inside the live model, the same directions flip {' and '.join(found)}."] if found else []

@@ -10,9 +10,7 @@ Row = Mapping[str, Any]
 """One row of a table: column -> plain value or None."""
 
 
-def read_rows(
-    folder: Path, name: str, columns: Sequence[str] | None = None, **equal_to: str | int
-) -> list[Row]:
+def read_rows(folder: Path, name: str, columns: Sequence[str] | None = None, **equal_to: str | int) -> list[Row]:
     """Rows of `<folder>/<name>.parquet`.
 
     Args:

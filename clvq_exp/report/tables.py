@@ -245,9 +245,7 @@ def intervention_table(
         present = {condition for each in blocks for condition in entry(each, place)}
         for condition in in_order(CONDITIONS, present):
             cells = tuple(_intervention_cell(entry(each, place, condition)) for each in blocks)
-            rows.append(
-                InterventionRow(place, place_name(place), condition, condition_name(condition), cells)
-            )
+            rows.append(InterventionRow(place, place_name(place), condition, condition_name(condition), cells))
     return InterventionTable(columns, tuple(rows))
 
 
@@ -275,9 +273,7 @@ def codebook_rows(metrics: Metrics, per_seed: bool = False) -> tuple[CodebookRow
         whole = block(metrics, method, "codebook")
         by_seed = entry(whole, "seeds")
         if per_seed:
-            rows += [
-                _codebook_row(method, seed, entry(by_seed, seed)) for seed in sorted(by_seed, key=_order)
-            ]
+            rows += [_codebook_row(method, seed, entry(by_seed, seed)) for seed in sorted(by_seed, key=_order)]
         elif whole:
             rows.append(_codebook_row(method, None, whole))
     return tuple(rows)

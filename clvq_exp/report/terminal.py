@@ -69,9 +69,7 @@ def _print_all(folder: Path, metrics: Metrics, console: Console) -> None:
     names = methods(metrics)
     groups = [names[start : start + per_table] for start in range(0, len(names), per_table)]
     for removal in removals(metrics):
-        console.print(
-            _text(f"\nAccuracy of the probe (drop), removing {removal_name(removal).title}", "bold")
-        )
+        console.print(_text(f"\nAccuracy of the probe (drop), removing {removal_name(removal).title}", "bold"))
         for group in groups:
             table = faithfulness_table(metrics, [removal], group)
             if table.columns:
@@ -88,9 +86,7 @@ def _print_all(folder: Path, metrics: Metrics, console: Console) -> None:
         console.print(_codebook(row))
     examples = read_examples(folder, metrics, EXAMPLES)
     if examples:
-        console.print(
-            _text(f"\n{len(examples)} sentences and the concept of their most salient word", "bold")
-        )
+        console.print(_text(f"\n{len(examples)} sentences and the concept of their most salient word", "bold"))
     for example in examples:
         console.print(_example(example))
     console.print()

@@ -119,8 +119,7 @@ def _from_package(settings: DatasetSettings, package: str) -> Source:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise TextsError(
-            f"dataset {settings.name}: the package {package} is not installed: "
-            f"{PACKAGES_COMMAND}, {otherwise}"
+            f"dataset {settings.name}: the package {package} is not installed: {PACKAGES_COMMAND}, {otherwise}"
         ) from error
     path = Path(str(distribution.locate_file(settings.package_file)))
     if not path.is_file():

@@ -155,9 +155,7 @@ class _SentenceReader:
         if not isinstance(text, str):
             raise _UnusableRowError(Problem.no_string, f"the text is no string but {shown(text)}")
         if not text.strip():
-            raise _UnusableRowError(
-                Problem.empty, "the text is white space only" if text else "the text is empty"
-            )
+            raise _UnusableRowError(Problem.empty, "the text is white space only" if text else "the text is empty")
         if not _is_unicode(text):
             raise _UnusableRowError(Problem.surrogate, f"half a surrogate pair in {shown(text)}")
         return text

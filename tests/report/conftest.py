@@ -219,8 +219,7 @@ def write_sentences(folder: Path) -> None:
         position = -1 if sentence % 4 == 1 else sentence % 3
         spoken = [(-1, "[CLS]"), *enumerate(words)]
         scores = {
-            place: (0.9 if place == position else ((place * 7 + sentence) % 11 - 5) / 10)
-            for place, _ in spoken
+            place: (0.9 if place == position else ((place * 7 + sentence) % 11 - 5) / 10) for place, _ in spoken
         }
         salient.append(
             {

@@ -6,9 +6,7 @@ from clvq_exp.report.examples import choose, read_examples
 
 
 def rows(outcomes: list[tuple[int, int]]) -> list[dict]:
-    return [
-        {"row": index, "label": label, "prediction": said} for index, (label, said) in enumerate(outcomes)
-    ]
+    return [{"row": index, "label": label, "prediction": said} for index, (label, said) in enumerate(outcomes)]
 
 
 def test_choose__every_stratum_is_represented() -> None:

@@ -27,9 +27,7 @@ def test_no_source__says_which_key_to_give_and_what_belongs_there(settings):
     assert message(given) == (
         "dataset jigsaw has no file here: give dataset.path=...; what belongs there: a folder of comments"
     )
-    assert message(settings(path="", name="jigsaw", what_belongs_there="a folder of comments")) == message(
-        given
-    )
+    assert message(settings(path="", name="jigsaw", what_belongs_there="a folder of comments")) == message(given)
 
 
 def test_missing_path__says_where_it_looked(settings, tmp_path, monkeypatch):
@@ -157,9 +155,7 @@ class TestForms:
 
     def test_long_cells__leave_the_process_wide_limit_alone(self, settings, write, rows):
         before = csv.field_size_limit()
-        load_texts(
-            settings(write("a.csv", [*rows(4), {"text": "x" * 200_000, "label": 1}]), dev_size=2), False
-        )
+        load_texts(settings(write("a.csv", [*rows(4), {"text": "x" * 200_000, "label": 1}]), dev_size=2), False)
         assert csv.field_size_limit() == before
 
     @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=6))
@@ -228,9 +224,7 @@ class TestUnreadable:
         path.write_bytes(path.read_bytes()[:-20] if harm == "cut" else b'{"text": "a", "label": 0}\n')
         assert message(settings(path)).startswith(f"dataset reviews: {path} cannot be read: ")
 
-    @pytest.mark.parametrize(
-        ("key", "header"), [("text_column", "body,label"), ("label_column", "text,class")]
-    )
+    @pytest.mark.parametrize(("key", "header"), [("text_column", "body,label"), ("label_column", "text,class")])
     def test_missing_column_of_a_table__lists_those_there(self, settings, write, key, header):
         path = write("a.csv", f"{header}\na,0\n")
         names = ", ".join(repr(name) for name in header.split(","))
@@ -241,16 +235,12 @@ class TestUnreadable:
         )
 
     def test_column_named_twice__is_refused(self, settings, write):
-        assert "has more than one column 'text'" in message(
-            settings(write("a.csv", "text,label,text\na,0,b\n"))
-        )
+        assert "has more than one column 'text'" in message(settings(write("a.csv", "text,label,text\na,0,b\n")))
 
     def test_stray_quote__is_an_error_that_says_how_to_write_it(self, settings, write):
         path = write("a.tsv", 'text\tlabel\nfine\t1\n"Bad" film\t0\nfine\t1\n')
         found = message(settings(path))
-        assert found.startswith(
-            f"dataset reviews: {path}, row 3 (to line 3): '\t' expected after '\"'; a cell"
-        )
+        assert found.startswith(f"dataset reviews: {path}, row 3 (to line 3): '\t' expected after '\"'; a cell")
 
     def test_quote_that_never_ends__does_not_swallow_the_file(self, settings, write):
         path = write("a.csv", 'text,label\nfine,1\n"open,0\nfine,1\n')

@@ -27,9 +27,7 @@ class TestLabels:
     def test_class_ids_and_names__are_both_understood(self, settings, raw):
         assert Labels(settings()).class_id(raw) == 1
 
-    @pytest.mark.parametrize(
-        "raw", [2, -1, "2", "-1", 0.5, None, "", True, [1], {"a": 1}, "²", "9" * 50, "1.0"]
-    )
+    @pytest.mark.parametrize("raw", [2, -1, "2", "-1", 0.5, None, "", True, [1], {"a": 1}, "²", "9" * 50, "1.0"])
     def test_other_values__are_unknown(self, settings, raw):
         assert Labels(settings()).class_id(raw) is None
 
@@ -88,9 +86,7 @@ class TestNames:
             "row-5",
         }
 
-    def test_numbered_ids__say_the_split_and_the_row_of_the_spreadsheet(
-        self, settings, write, rows, tmp_path
-    ):
+    def test_numbered_ids__say_the_split_and_the_row_of_the_spreadsheet(self, settings, write, rows, tmp_path):
         write("train.csv", rows(2))
         write("test.jsonl", rows(2))
         given = settings(tmp_path, id_column=None, validation_share=0)

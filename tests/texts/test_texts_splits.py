@@ -102,9 +102,7 @@ class TestDuplicates:
         assert texts.duplicates_removed == 3
 
     def test_texts_that_differ_by_a_space__are_different(self, settings, write):
-        path = write(
-            "a.jsonl", [{"text": text, "label": i % 2} for i, text in enumerate(["a", "b", "a ", "A"])]
-        )
+        path = write("a.jsonl", [{"text": text, "label": i % 2} for i, text in enumerate(["a", "b", "a ", "A"])])
         assert load_texts(settings(path, dev_size=2), True).duplicates_removed == 0
 
     def test_nothing_left__says_how_to_keep_them(self, settings, write, tmp_path):
@@ -174,9 +172,7 @@ class TestDevDraw:
         path = write("a.jsonl", [{"text": f"t{i // 3}", "label": (i // 3) % 2} for i in range(60)])
         with caplog.at_level(logging.WARNING):
             assert len(load_texts(settings(path, dev_size=20), False).dev) == 18
-        assert (
-            "gives 18 dev sentences where dataset.dev_size=20: repeated texts stay on one side" in caplog.text
-        )
+        assert "gives 18 dev sentences where dataset.dev_size=20: repeated texts stay on one side" in caplog.text
 
 
 class TestValidation:
@@ -185,9 +181,7 @@ class TestValidation:
         st.floats(0, 0.9),
         st.integers(0, 5),
     )
-    def test_validation__is_stratified_does_not_leak_and_loses_nothing(
-        self, tmp_path_factory, pairs, share, seed
-    ):
+    def test_validation__is_stratified_does_not_leak_and_loses_nothing(self, tmp_path_factory, pairs, share, seed):
         folder = tmp_path_factory.mktemp("v")
         lines = [f"t{text} {label},{label}" for label, text in [(0, 98), (1, 99), *pairs]]
         (folder / "train.csv").write_text("text,label\n" + "\n".join(lines) + "\n")

@@ -1,0 +1,63 @@
+# The two commands of a new user are `make demo` and `make test`. Nothing is needed but python3, make and pip.
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+
+.PHONY: help demo install install-test install-check test test-slow check format clean
+
+help:
+	@echo "make demo       install into .venv and run the embedded cell (minutes, no GPU, no account)"
+	@echo "make test       the test suite without its slow part"
+	@echo "make test-slow  the slow part: kills, many processes, browser, real models"
+	@echo "make check      ruff, pyright, import-linter"
+	@echo "make format     let ruff rewrite the code"
+	@echo "variables: PYTHON=python3.12, TORCH_INDEX=<index of a CUDA or ROCm build of torch>, ARGS=<overrides>"
+
+demo: install
+	HF_HUB_OFFLINE=1 $(BIN)/python -m clvq_exp $(ARGS)
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+install-check: $(VENV)/.installed-check
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+	$(PIP) $(INDEX) -c constraints.txt torch
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt assets.txt $(VENV)/.torch
+	$(PIP) -c constraints.txt -e .
+	$(PIP) --no-deps --require-hashes -r assets.txt
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed-test
+	$(PIP) -c constraints.txt -e '.[test,check]'
+	@touch $@
+
+test: install-test
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: install-test
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ARGS)
+
+check: install-check
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pyright
+	$(BIN)/python -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
+format: install-check
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
