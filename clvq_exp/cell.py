@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.artifacts import ArtifactCache, plain, write_json, write_text
+from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.config import Config
 from clvq_exp.evaluation.controls import Subjects, layer_directions, subjects
@@ -43,7 +43,7 @@ from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
 from clvq_exp.preflight import Preflight
 from clvq_exp.report.html import write_report
-from clvq_exp.report.run_logger import finish, make_training_logger
+from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
 from clvq_exp.run_folder import (
     Models,
     write_assignments,
@@ -150,8 +150,6 @@ class _Cell:
                         self.device,
                     ),
                 )
-                from clvq_exp.artifacts import read_json
-
                 folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
             return EncoderModel.load(folder, config.model, ready.texts.label_names, self.device), tuned
 
@@ -223,19 +221,24 @@ class _Cell:
         )
         model = make_method(method, settings)
 
+        logger = make_training_logger(
+            self.config.logger, self.folder, f"{method['name']}-seed_{seed}", plain(self.config)
+        )
+        fitted_now: list[int] = []
+
         def fit(out: Path) -> None:
-            logger = make_training_logger(
-                self.config.logger, self.folder, f"{method['name']}-seed_{seed}", plain(self.config)
-            )
             fresh = make_method(method, settings)
             fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger))
             fresh.save(out)
-            if logger is not None:
-                finish(logger, {}, self.folder)
+            fitted_now.append(seed)
 
         identity = {**model.identity(store, self.pair), "seed": seed, "device": self.device.type}
         source = self.cache.get_or_make("concept_models", identity, fit, resumable=True)
-        return model.load(source), source
+        model.load(source)
+        if not fitted_now:
+            log_curves(logger, [record._asdict() for record in model.summary.history])
+        finish(logger, {}, self.folder)
+        return model, source
 
     def ablations(
         self,
@@ -408,8 +411,7 @@ class _Cell:
 
     def _log_summary(self, metrics: dict[str, Any]) -> None:
         logger = make_training_logger(self.config.logger, self.folder, "cell", plain(self.config))
-        if logger is not None:
-            finish(logger, metrics, self.folder)
+        finish(logger, metrics, self.folder)
 
     def _provenance(self) -> dict[str, Any]:
         config = self.config

@@ -12,6 +12,7 @@ from clvq_exp.artifacts import fingerprint, plain, read_json
 from clvq_exp.config import Config, ConfigError
 from clvq_exp.language_models.sources import check_weights, is_fine_tuned, locate_model, model_fingerprint
 from clvq_exp.records import LabelledTexts
+from clvq_exp.report.run_logger import account_problem
 from clvq_exp.settings import FineTune, ModelKind
 from clvq_exp.texts import load_texts
 
@@ -43,7 +44,8 @@ def preflight(config: Config, yaml: str) -> Preflight:
     Raises:
         ConfigError: all errors found, together.
     """
-    problems: list[str] = []
+    problem = account_problem(config.logger)
+    problems = [problem] if problem else []
     texts, folder = None, None
     try:
         folder = locate_model(config.model)

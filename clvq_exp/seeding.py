@@ -37,7 +37,7 @@ def numpy_generator(*parts: int | str) -> np.random.Generator:
 
 
 @contextmanager
-def scoped_seed(*parts: int | str, device: torch.device | None = None) -> Generator[None]:
+def scoped_seed(*parts: int | str, device: torch.device | None = None) -> Generator[None, None, None]:
     """Seed torch's global generators inside the block only: for modules that accept no generator."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import netrc
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from clvq_exp.report.access import Metrics, entry, number
 from clvq_exp.settings import LoggerSettings
@@ -24,8 +28,8 @@ def make_training_logger(
 
     Args:
         settings: which logger, and W&B's project and group. W&B's mode is set from outside (`WANDB_MODE`).
-        folder: the run folder; CSV goes to `logs`, W&B's files to `wandb` in it.
-        run_name: name of the run in W&B.
+        folder: the run folder; CSV goes to `logs/<run_name>`, W&B's files to `wandb` in it.
+        run_name: name of the run in W&B, or of the folder of the CSV file.
         config: the resolved configuration as plain values.
 
     Returns:
@@ -42,7 +46,7 @@ def make_training_logger(
     if settings.name == "csv":
         from pytorch_lightning.loggers import CSVLogger
 
-        return CSVLogger(save_dir=folder, name="logs", version="")
+        return CSVLogger(save_dir=folder, name="logs", version=run_name)
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
@@ -52,6 +56,46 @@ def make_training_logger(
     return WandbLogger(
         name=run_name, save_dir=folder, project=settings.project, group=settings.group, config=config
     )
+
+
+def account_problem(settings: LoggerSettings) -> str | None:
+    """What stands in the way of W&B, found before anything runs: no key where one is needed.
+
+    Args:
+        settings: which logger.
+
+    Returns:
+        A sentence that says what to do, or None.
+    """
+    if settings.name != "wandb" or os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
+        return None
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    if os.environ.get("WANDB_API_KEY") or _in_netrc(host):
+        return None
+    return (
+        f"logger=wandb: no key for {host} is known; run `wandb login`, set WANDB_API_KEY, or set "
+        "WANDB_MODE=offline, which needs no account"
+    )
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def log_curves(logger: Logger | None, history: Sequence[Mapping[str, float | None]]) -> None:
+    """Log the training curves of a model that was fitted before.
+
+    Args:
+        logger: what `make_training_logger` returned.
+        history: one mapping per epoch, as in `history.parquet`.
+    """
+    if logger is not None:
+        for record in history:
+            known = {name: value for name, value in record.items() if value is not None}
+            logger.log_metrics(known, step=int(known["epoch"]))
 
 
 def headline(metrics: Metrics) -> dict[str, float]:
@@ -80,7 +124,7 @@ def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
 
     Args:
         logger: what `make_training_logger` returned.
-        metrics: the content of `metrics.json`.
+        metrics: the content of `metrics.json`; empty for a job that only logs training curves.
         folder: the run folder.
     """
     if logger is None:
@@ -92,12 +136,15 @@ def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
         return
     import wandb
 
+    if not metrics and wandb.run is None:  # nothing was logged: no empty run is opened
+        return
     run: Any = logger.experiment
     try:
         figures = headline(metrics)
         for name in figures:
             run.define_metric(name, summary="last")
-        run.log({**figures, **_tables(metrics)})
+        if metrics:
+            run.log({**figures, **_tables(metrics)})
         run.summary["run_folder"] = folder.name
     finally:
         wandb.finish()  # or the next job of this process would write into the same run

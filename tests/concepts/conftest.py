@@ -127,6 +127,12 @@ def concept_settings(**changes: object) -> ConceptSettings:
 
 
 @pytest.fixture
+def make_store() -> Callable[..., ActivationStore]:
+    """`write_store`, for stores of one's own."""
+    return write_store
+
+
+@pytest.fixture
 def settings() -> Callable[..., ConceptSettings]:
     return concept_settings
 

@@ -338,16 +338,16 @@ def test_kmeans_codes__are_the_initial_codebook_with_the_identity_encoder(
     shutil.rmtree(folder)
 
 
-def test_planted_codes__are_found(tmp_path: Path, settings: Settings) -> None:
+def test_planted_codes__are_found(
+    tmp_path: Path, settings: Settings, make_store: Callable[..., ActivationStore]
+) -> None:
     """Words drawn around six planted vectors: training keeps one code on each."""
-    from conftest import write_store
-
     generator = np.random.default_rng(4)
     planted = generator.normal(size=(6, 8)) * 4
     lengths = {"train": [6] * 60, "validation": [6] * 10, "dev": [6] * 10}
     owner = generator.integers(0, 6, 480)
     lower = planted[owner] + generator.normal(size=(480, 8)) * 0.2
-    store = write_store(tmp_path / "planted", lengths, {1: lower, 2: lower @ generator.normal(size=(8, 8))})
+    store = make_store(tmp_path / "planted", lengths, {1: lower, 2: lower @ generator.normal(size=(8, 8))})
     model = ClvqVae(settings(trainer__learning_rate=1e-3, trainer__max_epochs=5))
     model.fit(fit_run(store, tmp_path))
     from sklearn.metrics import adjusted_mutual_info_score

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from clvq_exp.report.run_logger import finish, headline, make_training_logger
+from clvq_exp.report.run_logger import (
+    account_problem,
+    finish,
+    headline,
+    log_curves,
+    make_training_logger,
+)
 from clvq_exp.settings import LoggerSettings
 
 
@@ -33,7 +39,33 @@ def test_csv_logger__writes_into_the_run_folder(run) -> None:
     assert logger is not None
     logger.log_metrics({"validation_loss": 0.5}, step=1)
     finish(logger, run.metrics, run.folder)
-    assert "0.5" in (run.folder / "logs" / "metrics.csv").read_text()
+    assert "0.5" in (run.folder / "logs" / "name" / "metrics.csv").read_text()
+
+
+def test_csv_logger__each_seed_has_a_file_of_its_own(run) -> None:
+    for seed in (0, 1):
+        logger = make_training_logger(LoggerSettings("csv"), run.folder, f"seed_{seed}", {})
+        log_curves(logger, [{"epoch": 0, "train_loss": None, "alpha": 0.25}, {"epoch": 1, "alpha": 0.5 + seed}])
+        finish(logger, {}, run.folder)
+    for seed in (0, 1):
+        lines = (run.folder / "logs" / f"seed_{seed}" / "metrics.csv").read_text().splitlines()
+        assert len(lines) == 3
+        assert str(0.5 + seed) in lines[2]
+
+
+def test_account_problem__says_what_to_do_before_anything_runs(monkeypatch, tmp_path: Path) -> None:
+    for variable in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    problem = account_problem(LoggerSettings("wandb"))
+    assert problem is not None
+    assert "WANDB_MODE=offline" in problem
+    assert account_problem(LoggerSettings("csv")) is None
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        assert account_problem(LoggerSettings("wandb")) is None
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    assert account_problem(LoggerSettings("wandb")) is None
 
 
 @pytest.mark.slow
