@@ -59,8 +59,11 @@ def run(config: Config, yaml: str, folder: Path) -> None:
 
 def _quieten_libraries() -> None:
     """Their notices drown the run's own; warnings and errors stay."""
+    import warnings
+
     import transformers
 
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     transformers.logging.set_verbosity_error()
 
 

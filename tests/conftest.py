@@ -86,3 +86,9 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with 120 training and 40 dev reviews."""
     return write_reviews(tmp_path_factory.mktemp("reviews") / "data")
+
+
+@pytest.fixture(scope="session")
+def base_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without a classification head, so that fine-tuning is part of a run."""
+    return make_tiny_encoder(tmp_path_factory.mktemp("base") / "encoder", fine_tuned=False)

@@ -58,7 +58,7 @@ class Call(NamedTuple):
 def call(folder: Path, *arguments: str, cache: Path | None = None, **variables: str) -> Call:
     hidden = {"WANDB_API_KEY", "CLVQ_EXP_CACHE", "HYDRA_FULL_ERROR"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    given = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "COLUMNS": "200"}
+    given = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1"}
     environment = {**kept, **given, "CLVQ_EXP_CACHE": str(cache or folder / "cache"), **variables}
     start = time.monotonic()
     done = subprocess.run(
@@ -275,6 +275,17 @@ def test_cell__its_files_agree_with_each_other(finished: Finished) -> None:
     config = yaml.safe_load((finished.folder / "config.yaml").read_text(encoding="utf-8"))
     assert config["attribution"]["steps"] == 8
     assert config["decoder"]["memory"] == "encoder", "interpolations are resolved"
+
+
+def test_cell__concepts_count_the_training_words(finished: Finished) -> None:
+    words = pq.read_table(finished.folder / "assignments.parquet").to_pandas()
+    concepts = pq.read_table(finished.folder / "concepts.parquet").to_pandas()
+    main = concepts[concepts["method"] == "clvq_vae"]
+    train = words[words["split"] == "train"]
+    counts = train.groupby(["code", train["word"].str.casefold()]).size()
+    assert [counts[row.concept, row.word] for row in main.itertuples()] == main["count"].tolist()
+    assert (main.groupby("concept")["count"].first() == counts.groupby("code").max()).all()
+    assert main["rank"].max() <= 9
 
 
 def test_cell__keeps_no_key_of_the_environment(finished: Finished) -> None:

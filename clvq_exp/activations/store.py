@@ -133,7 +133,7 @@ class ActivationStore:
     def logits(self, split: Split) -> Float[Tensor, "n classes"]:
         """The language model's class logits for the sentences of one split."""
         folder = next(iter(self.layer_folders.values()))
-        flat = np.fromfile(folder / LOGITS, dtype=np.float32).reshape(self.n_sentences, -1)
+        flat = np.fromfile(folder / LOGITS, dtype=np.float32).reshape(max(self.n_sentences, 1), -1)
         return torch.from_numpy(flat[self.sentence_ids(split)])
 
     def labels(self, split: Split) -> Int64[Tensor, " n"]:

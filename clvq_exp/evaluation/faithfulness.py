@@ -51,7 +51,7 @@ class Probes(NamedTuple):
 
     original: Probe
     refit_original: Probe | None
-    """Trained on the refit sentences, untouched: what `refit` is to be held against."""
+    """Trained on the refit sentences, untouched: what `refit` is to be held against; None for fewer than two."""
 
 
 class RemovalOutcomes(NamedTuple):
@@ -81,7 +81,7 @@ def train_probes(plan: AblationPlan, seed: int) -> Probes:
     }
     probe_seed = derived_seed(seed, "probe")
     original = train_probe(data[Split.train], data[Split.validation], plan.n_classes, plan.probe, probe_seed)
-    if not len(plan.refit.h):
+    if len(plan.refit.h) < 2:  # one to train on and one to stop by
         return Probes(original, None)
     return Probes(original, _refit_probe(plan, plan.refit.h, probe_seed))
 

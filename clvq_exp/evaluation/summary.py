@@ -146,7 +146,7 @@ def _codebook_of_seed(model: ConceptModel) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[int | float | None]) -> int | float | None:
     known = [value for value in values if value is not None]
     if not known:
         return None

@@ -145,10 +145,11 @@ def _of_words(scores: _TokenScores, row: int, alignment: Alignment, steps: int) 
 def _warn(results: Sequence[SentenceAttribution], settings: AttributionSettings) -> None:
     off = sum(not result.converged(settings.tolerance) for result in results)
     if off:
+        fixed = "raise attribution.steps, or set attribution.adaptive=true"
         log.warning(
-            "%d of %d attributions have a convergence delta above %.3g of the logit's change; "
-            "raise attribution.steps, or set attribution.adaptive=true",
+            "%d of %d attributions have a convergence delta above %.3g of the logit's change; %s",
             off,
             len(results),
             settings.tolerance,
+            "raise attribution.max_steps" if settings.adaptive else fixed,
         )

@@ -128,6 +128,7 @@ def _arguments(work: Path, settings: FineTuningSettings, n_train: int, device: t
         save_strategy="no",
         report_to="none",
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # else a loss of NaN counts as the mean of those before, and nobody sees it
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=False,
     )

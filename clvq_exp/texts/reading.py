@@ -11,6 +11,7 @@ import bz2
 import csv
 import gzip
 import importlib.metadata
+import io
 import json
 import lzma
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from clvq_exp.settings import DatasetSettings
 
@@ -186,7 +187,7 @@ def read_rows(settings: DatasetSettings, file: DataFile) -> Iterator[RawRow]:
         raise TextsError(f"dataset {settings.name}: {file.path} cannot be read: {error}") from error
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+def _open(path: Path) -> io.BufferedIOBase:
     match path.suffix.lower():
         case ".gz":
             return gzip.open(path, "rb")

@@ -169,7 +169,7 @@ def test_tables__nothing_measured() -> None:
         (percent(0.125), "12.5%"),
         (percent(-0.0125), "−1.2%"),
         (p_value(0.0001), "< 0.001"),
-        (seconds(125), "2 min 05 s"),
+        (seconds(125.0), "2 min 05 s"),
         (seconds(3725), "1 h 02 min"),
         (memory(3 * 2**29), "1.50 GiB"),
         (memory(2**20), "1 MiB"),

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.evaluation.controls import (
+    Directions,
+    Perturbation,
+    Subjects,
+    layer_directions,
+    perturbations,
+    subjects,
+)
+from clvq_exp.evaluation.projection import component
+from clvq_exp.settings import Split
+
+LAYER = 2
+CONCEPT = "concept"
+NAMES = {
+    *("perturbed", "random_direction", "random_direction_norm_matched", "random_active_code"),
+    *("random_active_code_norm_matched", "mean_direction", "centred_concept", "own_code", "other_word"),
+    "class_means",
+}
+
+
+def dev_subjects(store: ActivationStore, n: int | None = None) -> Subjects:
+    rows = store.sentence_ids(Split.dev)[:n]
+    return subjects(store, LAYER, Split.dev, rows, store.sentences.first_word[rows] + 1)
+
+
+def made(
+    model: Any, store: ActivationStore, active: list[int], removal: str = CONCEPT, seed: int = 0
+) -> tuple[Subjects, Directions, dict[str, Perturbation]]:
+    who, fixed = dev_subjects(store), layer_directions(store, LAYER)
+    found = perturbations(model, store, LAYER, who, fixed, np.array(active), removal, seed)
+    return who, fixed, found
+
+
+def axis(perturbation: Perturbation) -> Tensor:
+    """Which axis each sentence loses; -1 where nothing is removed."""
+    basis = perturbation.basis[:, 0]
+    return torch.where(basis.abs().sum(1) > 0, basis.abs().argmax(1), -1)
+
+
+def test_subjects__collect_the_right_rows(labelled_store: ActivationStore) -> None:
+    chosen = labelled_store.sentence_ids(Split.dev)[[3, 7, 100]]
+    salient = labelled_store.sentences.first_word[chosen] + 2
+    who = subjects(labelled_store, LAYER, Split.dev, chosen, salient)
+    words = labelled_store.words(LAYER)
+    assert torch.equal(who.h, words[torch.from_numpy(labelled_store.sentences.first_word[chosen])])
+    assert torch.equal(who.salient, words[torch.from_numpy(salient)])
+    assert who.labels.tolist() == labelled_store.sentences.label[chosen].tolist()
+
+
+def test_conditions__are_those_of_the_documentation(labelled_store: ActivationStore, axes: Any) -> None:
+    who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    assert set(found) == NAMES
+    for name, each in found.items():
+        assert each.h.shape == who.h.shape, name
+        assert each.basis.shape[0::2] == who.h.shape, name
+
+
+def test_removals__leave_nothing_along_their_basis(labelled_store: ActivationStore, axes: Any) -> None:
+    who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    for name, each in found.items():
+        if not name.endswith("_norm_matched"):
+            assert torch.einsum("nd,nrd->nr", each.h, each.basis).abs().max() < 1e-5, name
+            assert torch.allclose(each.h, who.h - component(who.h, each.basis), atol=1e-6), name
+
+
+def test_matched_controls__move_as_far_as_the_concept(labelled_store: ActivationStore, axes: Any) -> None:
+    who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    length = (who.h - found["perturbed"].h).norm(dim=1)
+    for name in ("random_direction_norm_matched", "random_active_code_norm_matched"):
+        assert torch.allclose((who.h - found[name].h).norm(dim=1), length, atol=1e-4), name
+        assert torch.equal(found[name].basis, found[name.removesuffix("_norm_matched")].basis)
+
+
+def test_random_direction__is_unit_and_anew_for_each_sentence(labelled_store: ActivationStore, axes: Any) -> None:
+    _, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    basis = found["random_direction"].basis[:, 0]
+    assert torch.allclose(basis.norm(dim=1), torch.ones(len(basis)), atol=1e-5)
+    assert (basis @ basis.T - torch.eye(len(basis))).abs().max() < 0.99
+    again = made(axes, labelled_store, [0, 1, 2, 3])[2]["random_direction"].basis
+    other = made(axes, labelled_store, [0, 1, 2, 3], seed=1)[2]["random_direction"].basis
+    assert torch.equal(found["random_direction"].basis, again)
+    assert not torch.equal(other, again)
+
+
+def test_random_active_code__is_active_and_never_the_own(labelled_store: ActivationStore, axes: Any) -> None:
+    who, _, found = made(axes, labelled_store, [0, 1, 3])
+    own, drawn = axes.assign(who.salient)[:, 0], axis(found["random_active_code"])
+    assert (drawn != own).all()
+    assert set(drawn.tolist()) == {1, 3}, "concept 2 holds no word"
+    assert 0.3 < (drawn == 1).float().mean() < 0.7
+
+
+def test_random_active_code__removes_nothing_where_there_is_no_other(
+    labelled_store: ActivationStore, axes: Any
+) -> None:
+    who, _, found = made(axes, labelled_store, [0])
+    assert (axis(found["random_active_code"]) == -1).all()
+    assert torch.equal(found["random_active_code"].h, who.h)
+    assert torch.equal(found["random_active_code_norm_matched"].h, who.h)
+
+
+def test_other_word__is_another_word_of_the_same_sentence(make_store: Any, sentence: type[Any], axes: Any) -> None:
+    def one(*concepts: int) -> Any:
+        return sentence(torch.eye(4, 12)[list(concepts)], 0)
+
+    dev = [one(0, 1, 2, 3)] * 60 + [one(2, 3)] * 5 + [one(1)] * 5
+    store = make_store({Split.train: [one(0, 1), one(2, 3)], Split.dev: dev})
+    rows = store.sentence_ids(Split.dev)
+    offset = np.array([1] * 60 + [0] * 10)
+    who = subjects(store, LAYER, Split.dev, rows, store.sentences.first_word[rows] + offset)
+    found = perturbations(axes, store, LAYER, who, layer_directions(store, LAYER), np.arange(4), CONCEPT, 0)
+    drawn = axis(found["other_word"])
+    assert set(drawn[:60].tolist()) == {0, 2, 3}, "every word but the salient one"
+    assert drawn[60:65].tolist() == [3] * 5
+    assert drawn[65:].tolist() == [-1] * 5, "a sentence of one word has no other"
+    assert torch.equal(found["other_word"].h[65:], who.h[65:])
+
+
+def test_own_code__is_the_code_of_the_representation(labelled_store: ActivationStore, axes: Any) -> None:
+    who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    assert torch.equal(axis(found["own_code"]), axes.assign(who.h)[:, 0])
+
+
+def test_mean_direction__is_unit_and_the_same_for_every_method(labelled_store: ActivationStore, axes: Any) -> None:
+    start, end = labelled_store.word_range(Split.train)
+    mean = labelled_store.words(LAYER)[start:end].double().mean(0)
+    _, fixed, found = made(axes, labelled_store, [0, 1, 2, 3])
+    assert torch.allclose(fixed.mean.double(), mean / mean.norm(), atol=1e-6)
+    fewer = type(axes)(2, 12)
+    other = made(fewer, labelled_store, [0, 1], "member_mean", seed=9)[2]
+    assert torch.equal(other["mean_direction"].h, found["mean_direction"].h)
+
+
+def test_centred_concept__has_lost_the_mean_direction(labelled_store: ActivationStore, axes: Any) -> None:
+    _, fixed, found = made(axes, labelled_store, [0, 1, 2, 3])
+    basis = found["centred_concept"].basis[:, 0]
+    assert (basis @ fixed.mean).abs().max() < 1e-6
+    assert torch.allclose(basis.norm(dim=1), torch.ones(len(basis)), atol=1e-5)
+
+
+def test_class_means__of_two_classes_are_their_difference(labelled_store: ActivationStore) -> None:
+    h, labels = (
+        labelled_store.sentence_representations(LAYER, Split.train),
+        labelled_store.labels(Split.train),
+    )
+    difference = h[labels == 1].mean(0) - h[labels == 0].mean(0)
+    directions = layer_directions(labelled_store, LAYER).class_means
+    assert directions.shape == (1, 12)
+    assert abs(float(directions[0] @ difference / difference.norm())) == pytest.approx(1, abs=1e-5)
+
+
+def test_class_means__of_three_classes_span_their_differences(make_store: Any, sentence: type[Any]) -> None:
+    centres = torch.tensor([[5.0, 0, 0, 1], [-5.0, 0, 0, 1], [0, 2.0, 0, 1]])
+    store = make_store({Split.train: [sentence(centres[i % 3][None].repeat(2, 1), i % 3) for i in range(12)]})
+    directions = layer_directions(store, LAYER).class_means
+    assert directions.shape == (2, 4)
+    assert torch.allclose(directions @ directions.T, torch.eye(2), atol=1e-5)
+    spread = centres - centres.mean(0)
+    assert torch.allclose(component(spread, directions.expand(3, -1, -1)), spread, atol=1e-5)
+    assert abs(float(directions[0, 0])) > 0.99, "the widest first"
+
+
+def test_class_means__take_no_more_than_the_removal_s_rank(
+    make_store: Any, sentence: type[Any], axes: Any
+) -> None:
+    words = torch.eye(4, 12)
+    store = make_store({split: [sentence(words[[i % 3, 3]], i % 3) for i in range(9)] for split in Split})
+    _, fixed, found = made(axes, store, [0, 1, 2, 3])
+    assert len(fixed.class_means) == 2
+    assert found["perturbed"].basis.shape[1] == found["class_means"].basis.shape[1] == 1
+    assert found["random_direction"].basis.shape[1] == found["random_active_code"].basis.shape[1] == 1

