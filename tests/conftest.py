@@ -6,6 +6,9 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # small tensors: threads that wait for each other cost more than they do
 
 import json
 from pathlib import Path

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from running import Call, call, tiny_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = ROOT / "multirun_sweeps"
@@ -46,48 +45,6 @@ CODEBOOK = {
     *("size", "perplexity", "codes_in_use", "mean_cosine", "alpha", "validation_loss", "best_epoch"),
     *("utilisation", "bypass"),
 }
-
-
-class Call(NamedTuple):
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-
-def call(folder: Path, *arguments: str, cache: Path | None = None, **variables: str) -> Call:
-    hidden = {"WANDB_API_KEY", "CLVQ_EXP_CACHE", "HYDRA_FULL_ERROR"}
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    given = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "OMP_NUM_THREADS": "1"}
-    environment = {**kept, **given, "CLVQ_EXP_CACHE": str(cache or folder / "cache"), **variables}
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "clvq_exp", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Call(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
-
-
-def tiny_cell(encoder: Path, reviews: Path) -> list[str]:
-    """A whole cell in seconds: 160 made-up reviews, a random encoder, 20 codes."""
-    return [
-        "dataset=file",
-        f"dataset.path={reviews}",
-        f"model.path={encoder}",
-        "model.default_lower=2",
-        "model.default_upper=4",
-        "trainer=demo",
-        "quantizer.codebook_size=20",
-        "decoder.layers=1",
-        "decoder.heads=4",
-        "decoder.feed_forward=32",
-        "attribution.steps=8",
-        "evaluation.bootstrap_samples=200",
-    ]
 
 
 class Finished(NamedTuple):

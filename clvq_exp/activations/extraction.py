@@ -67,7 +67,8 @@ class StoreInputs(NamedTuple):
     sub_word: SubWord
     dtype: StoreDtype
     batch_tokens: int
-    """Another batch changes the last bits."""
+    """Another batch changes the last bits, and so does another kind of device."""
+    device: str
     sentences: str
     """Fingerprint of the sentences of all splits, in order."""
 
@@ -101,6 +102,7 @@ def extract(
         settings.sub_word,
         settings.dtype,
         settings.batch_tokens,
+        model.device.type,
         fingerprint([[split.value, list(sentence)] for split, sentence in sentences]),
     )
     table_inputs = {"model": inputs.model, "max_length": max_length, "sentences": inputs.sentences}

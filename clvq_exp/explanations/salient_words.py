@@ -73,6 +73,7 @@ def attribute_sentences(
         "steps": settings.steps,
         "adaptive": [settings.max_steps, settings.tolerance] if settings.adaptive else None,
         "batch_tokens": settings.batch_tokens,
+        "device": model.device.type,
     }
     folder = cache.get_or_make("attributions", inputs, lambda out: _write(out, model, store, sentences, settings))
     words = pq.read_table(folder / _WORDS)

@@ -275,6 +275,9 @@ class Recorder(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
+    def validation_step(self, batch: ActivationBatch) -> None:
+        pass
+
     def training_step(self, batch: ActivationBatch) -> torch.Tensor:
         self.seen.append((batch.epoch, batch.step, tuple(words_of(batch))))
         return self.weight.sum()
