@@ -103,19 +103,18 @@ def _model_problems(config: Config, folder: Path) -> Iterator[str]:
         yield f"model.kind=decoder: only encoders can be run so far (model {config.model.name})"
         return
     facts: dict[str, Any] = read_json(folder / "config.json")
-    layers, width = facts.get("num_hidden_layers"), facts.get("hidden_size")
-    if layers is None or width is None:
-        yield f"{folder / 'config.json'} does not say num_hidden_layers and hidden_size: not an encoder"
-        return
+    # Some configurations name these otherwise; what is unknown here is checked once the model is loaded.
+    layers: int | None = facts.get("num_hidden_layers", facts.get("n_layers"))
+    width: int | None = facts.get("hidden_size", facts.get("dim"))
     asked = {
         "layer_pair.lower": config.layer_pair.lower,
         "layer_pair.upper": config.layer_pair.upper,
         **{f"activations.layers[{i}]": layer for i, layer in enumerate(config.activations.layers)},
     }
     for key, layer in asked.items():
-        if not 0 <= layer <= layers:
+        if layers is not None and not 0 <= layer <= layers:
             yield f"{key}={layer}: model {config.model.name} has layers 0 (embeddings) to {layers}"
-    if width % config.decoder.heads:
+    if width is not None and width % config.decoder.heads:
         yield f"decoder.heads={config.decoder.heads} does not divide the width {width} of {config.model.name}"
     if config.fine_tuning.when is FineTune.never and not is_fine_tuned(folder):
         yield (

@@ -131,6 +131,11 @@ def _write_tables(out: Path, model: LanguageModel, sentences: Sequence[tuple[Spl
             word_columns: dict[str, list[Any]] = {name: [] for name in _WORDS_SCHEMA.names}
             row_columns: dict[str, list[Any]] = {name: [] for name in _SENTENCES_SCHEMA.names}
             for offset, ((split, sentence), each) in enumerate(zip(block, encoded, strict=True)):
+                if each.sentence_token is None and model.pooling is SentencePooling.cls:
+                    raise ActivationError(
+                        f"model {model.name} puts no special token before a text, so it has no sentence token: "
+                        "set model.sentence_pooling=mean"
+                    )
                 alignment = align(sentence.text, each)
                 _add_words(word_columns, start + offset, alignment)
                 _add_sentence(row_columns, split, sentence, each, alignment, first_word)

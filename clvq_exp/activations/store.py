@@ -102,11 +102,17 @@ class ActivationStore:
         return np.flatnonzero(self.sentences.split == _SPLITS.index(split))
 
     def word_range(self, *splits: Split) -> tuple[int, int]:
-        """Rows [start, end) of the words of one split, or of several that lie side by side."""
+        """Rows [start, end) of the words of one split, or of several that lie side by side.
+
+        Raises:
+            ValueError: splits with another one between them.
+        """
         rows = np.concatenate([self.sentence_ids(split) for split in splits])
         if not len(rows):
             return 0, 0
         first, last = rows.min(), rows.max()
+        if last - first + 1 != len(rows):
+            raise ValueError(f"the splits {[split.value for split in splits]} do not lie side by side")
         return int(self.sentences.first_word[first]), int(
             self.sentences.first_word[last] + self.sentences.n_words[last]
         )

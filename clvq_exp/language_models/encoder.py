@@ -79,7 +79,28 @@ class EncoderModel(LanguageModel):
                 f"{folder} lists its labels as {list(model.config.id2label.values())}, the data set as "
                 f"{list(label_names)}: give dataset.label_names in the model's order"
             )
-        return cls(model.to(device), tokenizer, settings, label_names, model_fingerprint(folder))
+        loaded = cls(model.to(device), tokenizer, settings, label_names, model_fingerprint(folder))
+        loaded.check_layers()
+        return loaded
+
+    @torch.no_grad()
+    def check_layers(self) -> None:
+        """Hold the modules that were found against the model's own `hidden_states`, on one word.
+
+        Raises:
+            LanguageModelError: they differ: a norm after the last block, or embeddings that are projected.
+        """
+        batch = self.pad(self.encode(["word"]))
+        layers = range(self.n_layers + 1)
+        own = self.model(*batch, output_hidden_states=True).hidden_states
+        found = self.run(batch, layers).hidden
+        for layer in layers:
+            if found[layer].shape != own[layer].shape or not torch.allclose(found[layer], own[layer], atol=1e-4):
+                raise LanguageModelError(
+                    f"model {self.name}: layer {layer} as found in {type(self.model).__name__} is not its "
+                    "hidden_states (a norm after the last block, or a projection after the embeddings?); give the "
+                    "right modules as model.embeddings_module and model.blocks_module, or use another model"
+                )
 
     @property
     def device(self) -> torch.device:

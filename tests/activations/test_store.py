@@ -158,3 +158,8 @@ def test_activations__no_rows_can_be_written_and_read(tmp_path, dtype: StoreDtyp
     empty = open_activations(tmp_path / "a.bin", 0, 3, dtype)
     assert empty.shape == (0, 3)
     assert empty.dtype == getattr(torch, dtype.value)
+
+
+def test_word_range__of_splits_with_another_between_them_is_refused(store: ActivationStore):
+    with pytest.raises(ValueError, match="do not lie side by side"):
+        store.word_range(Split.train, Split.dev)

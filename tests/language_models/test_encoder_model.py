@@ -87,18 +87,25 @@ def test_run__hidden_states_are_those_of_transformers_at_every_layer(family: tup
     assert torch.equal(output.logits, expected.logits)
 
 
+def hooks(model: EncoderModel) -> int:
+    """Hooks in the network; transformers leaves some of its own."""
+    return sum(len(module._forward_hooks) for module in model.model.modules())
+
+
 def test_run__keeps_the_asked_layers_only_and_leaves_no_hooks(model: EncoderModel):
+    before = hooks(model)
     output = model.run(model.pad(model.encode(TEXTS)), [3, 1])
     assert set(output.hidden) == {1, 3}
-    assert not any(module._forward_hooks for module in model.model.modules())
+    assert hooks(model) == before
 
 
 def test_run__takes_its_hooks_off_after_an_error(model: EncoderModel):
+    before = hooks(model)
     batch = model.pad(model.encode(TEXTS))
     beyond = batch._replace(input_ids=batch.input_ids + 10_000)
     with pytest.raises(IndexError):
         model.run(beyond, [0, 1])
-    assert not any(module._forward_hooks for module in model.model.modules())
+    assert hooks(model) == before
 
 
 def test_run__needs_no_gradient(model: EncoderModel):
@@ -364,3 +371,23 @@ def test_label_order__another_number_of_classes_says_what_to_do():
 def test_label_order__an_unknown_label_is_named_as_it_was_written():
     with pytest.raises(LanguageModelError, match=r"'Neutral'.*\['a', 'b'\].*fine_tuning\.when=always"):
         label_order(["a", "b"], ["a", "Neutral"])
+
+
+def test_layers_that_are_not_hidden_states__are_refused(
+    byte_level_tokenizer: PreTrainedTokenizerFast, settings: Callable[..., ModelSettings]
+) -> None:
+    """ModernBERT's last hidden state has passed a norm that is no part of its last block."""
+    tokenizer = copy.deepcopy(byte_level_tokenizer)
+    special = {f"{name}_token_id": tokenizer.pad_token_id for name in ("pad", "cls", "sep", "bos", "eos")}
+    config = transformers.ModernBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, num_labels=2, **special, **SMALL
+    )
+    with torch.random.fork_rng():
+        network = transformers.ModernBertForSequenceClassification(config).eval()
+    model = EncoderModel(network, tokenizer, settings(), ["0", "1"], "fingerprint")
+    with pytest.raises(LanguageModelError, match=r"layer 3 as found in ModernBert.*model\.blocks_module"):
+        model.check_layers()
+
+
+def test_layers__of_the_known_families_are_their_hidden_states(family: tuple[str, EncoderModel]) -> None:
+    family[1].check_layers()
