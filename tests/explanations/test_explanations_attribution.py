@@ -160,6 +160,11 @@ def test_converged_attributions__warn_of_nothing(letters: Any, caplog: pytest.Lo
 
 
 def test_model__keeps_no_gradient_and_no_hook(encoder: EncoderModel) -> None:
+    def hooks() -> int:  # transformers leaves some of its own
+        modules = encoder.model.modules()
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+
+    before = hooks()
     attribute(encoder, SENTENCES[:2], FIXED)
     assert all(parameter.grad is None for parameter in encoder.model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.model.modules())
+    assert hooks() == before
