@@ -8,9 +8,8 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,25 +21,17 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.config import Config
-from clvq_exp.evaluation.controls import Subjects, layer_directions, subjects
-from clvq_exp.evaluation.faithfulness import AblationPlan, Probes, RemovalOutcomes, ablate_all, train_probes
+from clvq_exp.evaluation.controls import layer_directions, subjects
+from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
 from clvq_exp.evaluation.intervention import LiveOutcomes, intervene
-from clvq_exp.evaluation.statistics import Bootstrap
-from clvq_exp.evaluation.summary import (
-    codebook_figures,
-    comparisons,
-    faithfulness_figures,
-    intervention_figures,
-)
 from clvq_exp.explanations.salient_words import (
-    SalientWords,
-    WordAttributions,
     attribute_sentences,
     choose_salient_words,
 )
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
+from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
 from clvq_exp.report.html import write_report
 from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
@@ -56,29 +47,10 @@ from clvq_exp.run_folder import (
 from clvq_exp.settings import FineTune, Split
 from clvq_exp.texts import subset
 
-FORMAT_VERSION = 1
 BESIDE = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
 """The method that stands beside every other, since it shows what training adds."""
 
 log = logging.getLogger(__name__)
-
-
-class Ablations(NamedTuple):
-    """What the evaluation found, by method."""
-
-    outcomes: dict[str, dict[str, RemovalOutcomes]]
-    live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]]
-    """method -> removal -> place -> condition."""
-    probes: dict[int, Probes]
-
-
-@dataclass
-class Explained:
-    """The attributed sentences of one split."""
-
-    attributions: WordAttributions
-    salient: SalientWords
-    who: Subjects
 
 
 def run_cell(config: Config, ready: Preflight, folder: Path) -> dict[str, Any]:
@@ -112,7 +84,7 @@ class _Cell:
         explained = self.salient_words(model, store)
         models, sources = self.concepts(store)
         ablations = self.ablations(model, store, models, explained)
-        metrics = self.metrics(store, models, explained, ablations, tuned)
+        metrics = cell_metrics(self.config, self.ready, store, models, explained, ablations, tuned)
         self.write(store, models, sources, explained, ablations, metrics)
         return metrics
 
@@ -283,102 +255,6 @@ class _Cell:
                         for removal in outcomes
                     }
         return Ablations({name: outcomes for name, (outcomes, _) in found.items()}, live, probes)
-
-    def metrics(
-        self,
-        store: ActivationStore,
-        models: Models,
-        explained: Mapping[Split, Explained],
-        ablations: Ablations,
-        tuned: dict[str, Any] | None,
-    ) -> dict[str, Any]:
-        """The figures of `metrics.json`."""
-        config = self.config
-        dev = explained[Split.dev]
-        groups: list[str] = store.sentence_column("group").take(dev.salient.sentences).to_pylist()
-        labels = dev.who.labels.numpy()
-        bootstrap = Bootstrap(
-            groups,
-            len(config.seeds),
-            config.evaluation.bootstrap_samples,
-            config.evaluation.confidence,
-            config.evaluation.seed,
-        )
-        right = (dev.attributions.prediction == labels).astype(np.float64)
-        live_original = np.tile(right, (len(config.seeds), 1))
-
-        def of_method(name: str) -> dict[str, Any]:
-            return {
-                "faithfulness": {
-                    removal: faithfulness_figures(
-                        outcomes, bootstrap, labels, self.ready.texts.n_classes, dev.salient.special
-                    )
-                    for removal, outcomes in ablations.outcomes[name].items()
-                },
-                "intervention": {
-                    removal: intervention_figures(live, live_original, bootstrap)
-                    for removal, live in ablations.live.get(name, {}).items()
-                },
-                "codebook": codebook_figures(models[name]),
-            }
-
-        main, *beside = models
-        return {
-            "format_version": FORMAT_VERSION,
-            "cell": self._cell_facts(store, dev, explained[Split.train]),
-            "model": {
-                "accuracy": bootstrap.of(live_original).as_dict(),
-                "majority": float(np.bincount(labels).max() / len(labels)),
-                "fine_tuning": tuned,
-            },
-            "attribution": self._attribution_figures(dev),
-            **of_method(main),
-            "beside": {name: of_method(name) for name in beside},
-            "comparisons": comparisons(
-                ablations.outcomes, groups, config.evaluation.permutations, config.evaluation.seed
-            ),
-        }
-
-    def _cell_facts(self, store: ActivationStore, dev: Explained, refit: Explained) -> dict[str, Any]:
-        config, texts = self.config, self.ready.texts
-        return {
-            "model": config.model.name,
-            "dataset": config.dataset.name,
-            "layer_pair": self.pair.name,
-            "method": config.baseline["name"],
-            "init": config.init.name,
-            "protocol": config.protocol.name,
-            "trainer": config.trainer.name,
-            "seeds": config.seeds,
-            "codebook_size": config.quantizer.codebook_size,
-            "fingerprint": self.ready.fingerprint,
-            "label_names": list(texts.label_names),
-            "content_warning": config.dataset.content_warning,
-            "sentences": {
-                "train": len(store.sentence_ids(Split.train)),
-                "validation": len(store.sentence_ids(Split.validation)),
-                "evaluation": len(dev.salient.sentences),
-                "refit": len(refit.salient.sentences),
-                "duplicates_removed": texts.duplicates_removed,
-            },
-            "words": {
-                "stored": store.n_words,
-                "vanished": int(np.sum(store.sentence_column("vanished").to_numpy())),
-                "truncated": int(np.sum(store.sentence_column("truncated").to_numpy())),
-            },
-        }
-
-    def _attribution_figures(self, dev: Explained) -> dict[str, Any]:
-        tolerance = self.config.attribution.tolerance
-        change = np.abs(dev.attributions.logit_change)
-        relative = np.abs(dev.attributions.convergence_delta) / np.maximum(change, 1e-12)
-        return {
-            "steps_mean": float(dev.attributions.steps.mean()),
-            "tolerance": tolerance,
-            "converged_share": float((relative <= tolerance).mean()),
-            "median_relative_delta": float(np.median(relative)),
-            "sentence_token_share": float(dev.salient.special.mean()),
-        }
 
     def write(
         self,

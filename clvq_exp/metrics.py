@@ -1,0 +1,154 @@
+"""The figures of a cell, as `metrics.json` holds them (docs/run_folder.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clvq_exp.activations.store import ActivationStore
+from clvq_exp.config import Config
+from clvq_exp.evaluation.controls import Subjects
+from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
+from clvq_exp.evaluation.intervention import LiveOutcomes
+from clvq_exp.evaluation.statistics import Bootstrap
+from clvq_exp.evaluation.summary import (
+    codebook_figures,
+    comparisons,
+    faithfulness_figures,
+    intervention_figures,
+)
+from clvq_exp.explanations.salient_words import SalientWords, WordAttributions
+from clvq_exp.preflight import Preflight
+from clvq_exp.run_folder import Models
+from clvq_exp.settings import Split
+
+FORMAT_VERSION = 1
+
+
+class Ablations(NamedTuple):
+    """What the evaluation found, by method."""
+
+    outcomes: dict[str, dict[str, RemovalOutcomes]]
+    live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]]
+    """method -> removal -> place -> condition."""
+    probes: dict[int, Probes]
+
+
+class Explained(NamedTuple):
+    """The attributed sentences of one split."""
+
+    attributions: WordAttributions
+    salient: SalientWords
+    who: Subjects
+
+
+def cell_metrics(
+    config: Config,
+    ready: Preflight,
+    store: ActivationStore,
+    models: Models,
+    explained: Mapping[Split, Explained],
+    ablations: Ablations,
+    tuned: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """All figures of a cell, in the form of `metrics.json`.
+
+    Args:
+        config: the checked configuration.
+        ready: texts and fingerprint.
+        store: the activations.
+        models: method -> seed -> fitted model, the main method first.
+        explained: attributed sentences of dev and of the training split.
+        ablations: what the evaluation found.
+        tuned: what fine-tuning measured, or None.
+    """
+    dev = explained[Split.dev]
+    groups: list[str] = store.sentence_column("group").take(dev.salient.sentences).to_pylist()
+    labels = dev.who.labels.numpy()
+    bootstrap = Bootstrap(
+        groups,
+        len(config.seeds),
+        config.evaluation.bootstrap_samples,
+        config.evaluation.confidence,
+        config.evaluation.seed,
+    )
+    right = (dev.attributions.prediction == labels).astype(np.float64)
+    live_original = np.tile(right, (len(config.seeds), 1))
+
+    def of_method(name: str) -> dict[str, Any]:
+        return {
+            "faithfulness": {
+                removal: faithfulness_figures(
+                    outcomes, bootstrap, labels, ready.texts.n_classes, dev.salient.special
+                )
+                for removal, outcomes in ablations.outcomes[name].items()
+            },
+            "intervention": {
+                removal: intervention_figures(live, live_original, bootstrap)
+                for removal, live in ablations.live.get(name, {}).items()
+            },
+            "codebook": codebook_figures(models[name]),
+        }
+
+    main, *beside = models
+    return {
+        "format_version": FORMAT_VERSION,
+        "cell": _cell_facts(config, ready, store, dev, explained[Split.train]),
+        "model": {
+            "accuracy": bootstrap.of(live_original).as_dict(),
+            "majority": float(np.bincount(labels).max() / len(labels)),
+            "fine_tuning": tuned,
+        },
+        "attribution": _attribution_figures(dev, config.attribution.tolerance),
+        **of_method(main),
+        "beside": {name: of_method(name) for name in beside},
+        "comparisons": comparisons(
+            ablations.outcomes, groups, config.evaluation.permutations, config.evaluation.seed
+        ),
+    }
+
+
+def _cell_facts(
+    config: Config, ready: Preflight, store: ActivationStore, dev: Explained, refit: Explained
+) -> dict[str, Any]:
+    texts = ready.texts
+    return {
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "layer_pair": config.layer_pair.name,
+        "method": config.baseline["name"],
+        "init": config.init.name,
+        "protocol": config.protocol.name,
+        "trainer": config.trainer.name,
+        "seeds": config.seeds,
+        "codebook_size": config.quantizer.codebook_size,
+        "fingerprint": ready.fingerprint,
+        "label_names": list(texts.label_names),
+        "content_warning": config.dataset.content_warning,
+        "sentences": {
+            "train": len(store.sentence_ids(Split.train)),
+            "validation": len(store.sentence_ids(Split.validation)),
+            "evaluation": len(dev.salient.sentences),
+            "refit": len(refit.salient.sentences),
+            "duplicates_removed": texts.duplicates_removed,
+        },
+        "words": {
+            "stored": store.n_words,
+            "vanished": int(np.sum(store.sentence_column("vanished").to_numpy())),
+            "truncated": int(np.sum(store.sentence_column("truncated").to_numpy())),
+        },
+    }
+
+
+def _attribution_figures(dev: Explained, tolerance: float) -> dict[str, Any]:
+    change = np.abs(dev.attributions.logit_change)
+    relative = np.abs(dev.attributions.convergence_delta) / np.maximum(change, 1e-12)
+    return {
+        "steps_mean": float(dev.attributions.steps.mean()),
+        "tolerance": tolerance,
+        "converged_share": float((relative <= tolerance).mean()),
+        "median_relative_delta": float(np.median(relative)),
+        "sentence_token_share": float(dev.salient.special.mean()),
+    }
