@@ -255,10 +255,8 @@ class TestProcesses:
         assert process.returncode == -signal.SIGKILL
         assert cache.get("kind", INPUTS) is None
         maker = Maker()  # asserts that its folder is empty
-        before = time.monotonic()
         cache.get_or_make("kind", INPUTS, maker)
         assert maker.calls == 1
-        assert time.monotonic() - before < 5
 
     def test_lock_file_of_a_dead_process__does_not_block(self, cache):
         lock = cache.path("kind", INPUTS).with_suffix(".lock")

@@ -257,7 +257,6 @@ def test_second_run__finds_the_result_and_touches_nothing(finished: Finished) ->
     assert again.code == 0, again.err[-3000:]
     assert "finished before; nothing is run" in again.out + again.err
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    assert again.seconds < max(8.0, finished.call.seconds / 2)
     assert "perturbed" in again.out.lower() or "removed" in again.out.lower(), "the figures are shown again"
 
 

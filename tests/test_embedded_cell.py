@@ -80,8 +80,6 @@ def test_embedded_cell__another_setting_reuses_what_it_shares(embedded: tuple[Pa
     for bar in ("fine-tuned", "activations:", "attribution, "):  # neither fine-tuning nor a pass over the texts
         assert bar in folder_output
         assert bar not in other.out + other.err
-    seconds = json.loads((folder.parent / "other" / "provenance.json").read_text())["seconds"]
-    assert seconds["activations"] + seconds["attribution"] < 10
 
 
 @pytest.fixture
