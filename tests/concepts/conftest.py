@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from clvq_exp.activations.store import (
     LAYER_FACTS,
@@ -135,12 +134,3 @@ def make_store() -> Callable[..., ActivationStore]:
 @pytest.fixture
 def settings() -> Callable[..., ConceptSettings]:
     return concept_settings
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small matrices run faster on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import make_tiny_encoder
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -32,15 +32,6 @@ def tiny_settings(**changed: Any) -> ModelSettings:
     return ModelSettings(**(given | changed))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small only wait for their threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def settings() -> Callable[..., ModelSettings]:
     """Settings of an encoder called tiny, with what a test changes."""
@@ -48,21 +39,9 @@ def settings() -> Callable[..., ModelSettings]:
 
 
 @pytest.fixture(scope="session")
-def make_encoder() -> Callable[..., Path]:
-    """`make_tiny_encoder` of the suite's own conftest."""
-    path = Path(__file__).parents[1] / "conftest.py"
-    spec = importlib.util.spec_from_file_location("suite_helpers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_tiny_encoder
-
-
-@pytest.fixture(scope="session")
-def base_encoder(make_encoder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random-weight BERT without a classification head."""
-    return make_encoder(tmp_path_factory.mktemp("base") / "encoder", fine_tuned=False, layers=2, width=16)
+    return make_tiny_encoder(tmp_path_factory.mktemp("base") / "encoder", fine_tuned=False, layers=2, width=16)
 
 
 @pytest.fixture(scope="session")
