@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clvq_exp.settings import ModelSettings
 
 GOOD = ("superb", "moving", "clever", "a joy", "warm and funny", "first-rate")
 BAD = ("dull", "clumsy", "a mess", "tired", "loud and empty", "third-rate")
@@ -65,3 +69,16 @@ def make_tiny_encoder(folder: Path, fine_tuned: bool = True, layers: int = 4, wi
         model = BertForSequenceClassification(config) if fine_tuned else BertModel(config)
     model.save_pretrained(folder)
     return folder
+
+
+def tiny_settings(**changed: Any) -> ModelSettings:
+    """Settings of an encoder called tiny, with what a test changes."""
+    from clvq_exp.settings import ModelKind, ModelSettings  # late: the type checker wraps what comes after it
+
+    given: dict[str, Any] = {
+        "name": "tiny",
+        "kind": ModelKind.encoder,
+        "default_lower": 1,
+        "default_upper": 3,
+    }
+    return ModelSettings(**(given | changed))

@@ -86,17 +86,24 @@ def train_probes(plan: AblationPlan, seed: int) -> Probes:
     return Probes(original, _refit_probe(plan, plan.refit.h, probe_seed))
 
 
-def ablate(plan: AblationPlan, model: ConceptModel, probes: Probes, removal: str, seed: int) -> SeedAblation:
+def ablate(
+    plan: AblationPlan,
+    model: ConceptModel,
+    active: NDArray[np.int64],
+    probes: Probes,
+    removal: str,
+    seed: int,
+) -> SeedAblation:
     """All conditions of one removal for one seed.
 
     Args:
         plan: sentences and settings.
         model: the concept model of this seed.
+        active: its concepts that hold training words.
         probes: the probes of this seed.
         removal: one of the model's removals.
         seed: of random directions, codes and words.
     """
-    active = np.flatnonzero(concept_counts(model, plan.store, plan.layer, Split.train).numpy())
     made = perturbations(model, plan.store, plan.layer, plan.dev, plan.fixed, active, removal, seed)
     labels = plan.dev.labels
     correct = {ORIGINAL: _correct(probes.original, plan.dev.h, labels)}
@@ -118,13 +125,17 @@ def ablate_all(
         Outcomes by removal, and the perturbations by (removal, seed) for the live intervention.
     """
     first = next(iter(models.values()))
+    active = {
+        seed: np.flatnonzero(concept_counts(model, plan.store, plan.layer, Split.train).numpy())
+        for seed, model in models.items()
+    }
     outcomes: dict[str, RemovalOutcomes] = {}
     kept: dict[tuple[str, int], dict[str, Perturbation]] = {}
     with tqdm(total=len(first.removals) * len(models), desc=f"ablation, {first.name}", unit="fit") as progress:
         for removal in first.removals:
             runs: list[SeedAblation] = []
             for seed, model in models.items():
-                runs.append(ablate(plan, model, probes[seed], removal, seed))
+                runs.append(ablate(plan, model, active[seed], probes[seed], removal, seed))
                 kept[removal, seed] = runs[-1].made
                 progress.update()
             outcomes[removal] = _collect(plan, runs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import tiny_settings
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -18,7 +19,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.records import Sentence
-from clvq_exp.settings import ActivationSettings, ModelKind, ModelSettings, Split
+from clvq_exp.settings import ActivationSettings, Split
 
 CORPUS = [
     f"The {part} is {opinion}, I can't say more."
@@ -71,16 +72,6 @@ def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{name}_token": token for name, token in NAMES.items()}
     )
-
-
-def tiny_settings(**changed: Any) -> ModelSettings:
-    given: dict[str, Any] = {
-        "name": "tiny",
-        "kind": ModelKind.encoder,
-        "default_lower": 1,
-        "default_upper": 3,
-    }
-    return ModelSettings(**(given | changed))
 
 
 class Readers:

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny import make_tiny_encoder
+from tiny import make_tiny_encoder, tiny_settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from clvq_exp.language_models.encoder import EncoderModel
-from clvq_exp.settings import ModelKind, ModelSettings
+from clvq_exp.settings import ModelSettings
 
 CORPUS = [
     f"The {part} is {opinion}, I can't say more."
     for part in ("acting", "script", "camera work", "ending")
     for opinion in ("superb", "moving", "dull", "a mess")
 ]
-
-
-def tiny_settings(**changed: Any) -> ModelSettings:
-    given: dict[str, Any] = {
-        "name": "tiny",
-        "kind": ModelKind.encoder,
-        "default_lower": 1,
-        "default_upper": 3,
-    }
-    return ModelSettings(**(given | changed))
 
 
 @pytest.fixture(scope="session")
