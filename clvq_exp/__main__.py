@@ -10,10 +10,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from clvq_exp.config import Config, ConfigError, check
+from clvq_exp.config import Config, check
+from clvq_exp.report.text_safety import visible
+from clvq_exp.resolvers import environment_variable
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +39,28 @@ def _run_id(*, _root_: DictConfig) -> str:
 
 
 OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
+OmegaConf.register_new_resolver("oc.env", environment_variable, replace=True)
 
 
 def run(config: Config, yaml: str, folder: Path) -> None:
     """Run one cell, or show the result that is there already."""
-    from clvq_exp.preflight import finished_metrics, preflight
+    from clvq_exp.preflight import preflight
+    from clvq_exp.publishing import finished_metrics, run_folder
     from clvq_exp.report.terminal import print_summary
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     ready = preflight(config, yaml)
-    metrics = finished_metrics(ready, folder)
-    if metrics is None:
-        _quieten_libraries()
-        from clvq_exp.cell import run_cell
+    with run_folder(folder):
+        metrics = finished_metrics(folder, ready.fingerprint)
+        if metrics is None:
+            _quieten_libraries()
+            from clvq_exp.cell import run_cell
 
-        metrics = run_cell(config, ready, folder)
-    else:
-        log.info("finished before; nothing is run")
-    print_summary(folder, metrics)
+            metrics = run_cell(config, ready, folder)
+        else:
+            log.info("finished before; nothing is run")
+        print_summary(folder, metrics)
 
 
 def _quieten_libraries() -> None:
@@ -67,6 +73,10 @@ def _quieten_libraries() -> None:
     transformers.logging.set_verbosity_error()
 
 
+class CellError(CompactHydraException):
+    """A cell of a sweep that failed, after its own log said why; the other cells run all the same."""
+
+
 @hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     """Entry point of one job."""
@@ -76,13 +86,16 @@ def main(cfg: DictConfig) -> None:
         config = check(cfg)
         yaml = OmegaConf.to_yaml(cfg, resolve=True)
         run(config, yaml, folder)
-    except (ValueError, PermissionError) as error:
-        known = isinstance(error, ConfigError) or type(error).__module__.startswith("clvq_exp")
-        if not alone or not (known or isinstance(error, PermissionError)):
-            raise
-        log.error("%s", error)
-        log.debug("where it came from", exc_info=True)
-        raise SystemExit(1) from None
+    except Exception as error:  # all of them: what Hydra would print does not pass through the log's formatter
+        known = isinstance(error, PermissionError) or type(error).__module__.startswith("clvq_exp")
+        if known:
+            log.error("%s", error)
+            log.debug("where it came from", exc_info=True)
+        else:
+            log.exception("the cell stopped at an error that was not foreseen")
+        if alone:
+            raise SystemExit(1) from None
+        raise CellError(visible(f"a cell of the sweep failed; the log in {folder} says why")) from None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 An artifact of kind `activations` with fingerprint F lies in `<root>/activations/<F>/`. It is made in a
 working folder beside it, gets a manifest with the size and checksum of each file, and is then renamed: a
-folder without a manifest is never read. A lock file per artifact keeps other processes waiting while one
-makes it; the operating system frees the lock when its holder dies.
+folder without a manifest is never read. The manifest carries a checksum of itself. A lock file per artifact
+keeps other processes waiting while one makes it; the operating system frees the lock when its holder dies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,9 +21,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from clvq_exp.storage import storage_errors
+
 CACHE_VARIABLE = "CLVQ_EXP_CACHE"
 """Environment variable that names the cache root."""
 MANIFEST = "manifest.json"
+CACHE_FORMAT = "cache_format.json"
+_SEAL = "sha256"
+_ADVICE = f"free space there, or set {CACHE_VARIABLE} to a folder that can be written"
 FORMAT_VERSION = 1
 """Raised whenever the layout of an artifact changes; part of every fingerprint."""
 
@@ -32,6 +37,10 @@ log = logging.getLogger(__name__)
 
 class DamagedArtifactError(RuntimeError):
     """A finished artifact whose files are not those of its manifest."""
+
+
+class CacheVersionError(RuntimeError):
+    """A cache that another version of the project has laid out otherwise."""
 
 
 def cache_root() -> Path:
@@ -91,8 +100,11 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         ValueError: if the value holds NaN or an infinity, which JSON has no word for.
     """
-    text = json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, _canonical(value))
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -110,30 +122,63 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_manifest(folder: Path, inputs: object) -> None:
-    """Seal a folder: sizes and checksums of all its files, written last."""
-    files: dict[str, dict[str, object]] = {}
-    for path in sorted(item for item in folder.rglob("*") if item.is_file() and item.name != MANIFEST):
+def write_manifest(folder: Path, inputs: object, files: Iterable[Path] | None = None) -> None:
+    """Seal a folder: sizes and checksums of its files and of the manifest itself, written last.
+
+    Args:
+        folder: the folder.
+        inputs: what its content was made of.
+        files: the files that belong to it; all where None.
+    """
+    chosen = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+    listed: dict[str, dict[str, object]] = {}
+    for path in sorted(chosen if files is None else files):
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-        files[path.relative_to(folder).as_posix()] = {
+        listed[path.relative_to(folder).as_posix()] = {
             "bytes": path.stat().st_size,
             "sha256": file_checksum(path),
         }
-    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, "inputs": inputs, "files": files})
+    write_sealed(folder / MANIFEST, {"format_version": FORMAT_VERSION, "inputs": plain(inputs), "files": listed})
 
 
-def verify(folder: Path) -> None:
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that carries a checksum of itself, atomically."""
+    write_json(path, {**content, _SEAL: _seal(content)})
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `write_sealed` wrote.
+
+    Raises:
+        DamagedArtifactError: it cannot be read, or one byte of it is another.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content: dict[str, Any] = json.loads(text)
+        whole = text == _canonical(content) and content.pop(_SEAL) == _seal(content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedArtifactError(f"{path} cannot be read: {error}") from error
+    if not whole:
+        raise DamagedArtifactError(f"{path} is not what was written: its checksum differs")
+    return content
+
+
+def verify(folder: Path) -> dict[str, Any]:
     """Compare a finished folder with its manifest.
+
+    Returns:
+        The manifest.
 
     Raises:
         DamagedArtifactError: names the first file that is missing, of another size or of other content.
     """
-    try:
-        files: dict[str, dict[str, Any]] = read_json(folder / MANIFEST)["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedArtifactError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    for name, expected in files.items():
+    manifest = read_sealed(folder / MANIFEST)
+    for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise DamagedArtifactError(f"{path} is missing")
@@ -143,6 +188,7 @@ def verify(folder: Path) -> None:
             )
         if file_checksum(path) != expected["sha256"]:
             raise DamagedArtifactError(f"{path} is not what was written: its checksum differs")
+    return manifest
 
 
 class ArtifactCache:
@@ -152,20 +198,35 @@ class ArtifactCache:
         root: the cache folder; made when missing.
 
     Raises:
-        PermissionError: if the folder cannot be made, with the variable to set.
+        StorageError: the folder cannot be made or written; names the variable to set.
+        CacheVersionError: another version laid it out.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else cache_root()
         self._verified: set[Path] = set()
         self._warned: set[Path] = set()
-        try:
+        with storage_errors("the cache folder", self.root, _ADVICE):
             self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PermissionError(
-                f"the cache folder {self.root} cannot be made ({error}); "
-                f"set {CACHE_VARIABLE} to a folder that can be written"
-            ) from error
+            self._check_format()
+
+    def _check_format(self) -> None:
+        """A cache says in which format it is; one that does not say so yet is told."""
+        path = self.root / CACHE_FORMAT
+        own = {"format_version": FORMAT_VERSION}
+        try:
+            found = read_sealed(path) if path.exists() else None
+        except DamagedArtifactError as error:
+            log.warning("%s; it is written again", error)
+            found = None
+        if found is None:
+            write_sealed(path, own)
+        elif found != own:
+            raise CacheVersionError(
+                f"the cache {self.root} has format {found.get('format_version')}, and this version of clvq_exp "
+                f"reads and writes format {FORMAT_VERSION}: set {CACHE_VARIABLE} to another folder, or delete "
+                "this one"
+            )
 
     def path(self, kind: str, inputs: object) -> Path:
         """Where the artifact of this kind and these inputs lies, or would lie."""
@@ -179,7 +240,8 @@ class ArtifactCache:
         if folder in self._verified:
             return folder
         try:
-            verify(folder)
+            if fingerprint(verify(folder)["inputs"]) != folder.name:
+                raise DamagedArtifactError(f"{folder} holds what was made of other inputs")
         except (DamagedArtifactError, FileNotFoundError) as error:
             # Only the holder of its lock may remove it: another process may be replacing it just now.
             if folder not in self._warned:
@@ -202,6 +264,9 @@ class ArtifactCache:
 
         Returns:
             The finished folder. Treat it as read-only.
+
+        Raises:
+            StorageError: a full disk or a folder that cannot be written; says what to do.
         """
         return self.get_or_make_many(kind, [inputs], lambda folders: make(folders[0]), resumable)[0]
 
@@ -226,6 +291,16 @@ class ArtifactCache:
         found = [self.get(kind, each) for each in inputs]
         if all(found):
             return [folder for folder in found if folder is not None]
+        with storage_errors("the cache folder", self.root, _ADVICE):
+            return self._make_missing(kind, inputs, make, resumable)
+
+    def _make_missing(
+        self,
+        kind: str,
+        inputs: Sequence[object],
+        make: Callable[[dict[int, Path]], None],
+        resumable: bool,
+    ) -> list[Path]:
         (self.root / kind).mkdir(parents=True, exist_ok=True)
         first: dict[str, int] = {}
         for index, each in enumerate(inputs):

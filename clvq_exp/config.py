@@ -38,6 +38,7 @@ from clvq_exp.settings import (
 )
 
 LOGGERS = ("none", "csv", "wandb")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 class ConfigError(ValueError):
@@ -135,6 +136,8 @@ def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Ite
             continue
         try:
             value = cfg[key]
+            if not (key in sections and isinstance(value, DictConfig)):
+                value = _resolved(value)
         except OmegaConfBaseException as error:
             yield name, f"{name}: {_first_line(error)}"
             continue
@@ -142,7 +145,7 @@ def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Ite
             yield from _type_problems(schema[key], value, f"{name}.")
             continue
         try:
-            schema[key] = value
+            schema[key] = _literal(value)
         except OmegaConfBaseException as error:
             yield name, f"{name}={value!r}: {_first_line(error)}"
     for key in schema:
@@ -150,6 +153,20 @@ def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Ite
             yield from _type_problems(schema[key], OmegaConf.create({}), f"{prefix}{key}.")
         elif OmegaConf.is_missing(cfg if key in given else schema, key):
             yield f"{prefix}{key}", f"{prefix}{key} is missing: give it a value"
+
+
+def _resolved(value: Any) -> Any:
+    """A value with all interpolations inside it resolved."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _literal(value: Any) -> Any:
+    """A resolved value that stays as it is when it is read again: what looks like an interpolation is text."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return _INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _fill_missing(schema: DictConfig) -> None:

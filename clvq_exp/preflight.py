@@ -1,8 +1,7 @@
-"""What is looked at before anything runs: texts, model folder, layers, and whether the result is there already."""
+"""What is looked at before anything runs: texts, model folder, layers."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +9,19 @@ from typing import Any, NamedTuple
 from clvq_exp import __version__
 from clvq_exp.artifacts import fingerprint, plain, read_json
 from clvq_exp.config import Config, ConfigError
+from clvq_exp.language_models.base import LanguageModelError
+from clvq_exp.language_models.labels import check_labels, stored_labels
 from clvq_exp.language_models.sources import check_weights, is_fine_tuned, locate_model, model_fingerprint
 from clvq_exp.records import LabelledTexts
 from clvq_exp.report.run_logger import account_problem
 from clvq_exp.settings import FineTune, ModelKind
 from clvq_exp.texts import load_texts
 
-log = logging.getLogger(__name__)
-
-_NO_INFLUENCE = {"trainer": ("num_workers", "resident_gib"), "model": ("path",), "dataset": ("path",)}
+_NO_INFLUENCE = {
+    "trainer": ("num_workers", "resident_gib"),
+    "model": ("path", "allow_pickle", "allow_remote_code"),
+    "dataset": ("path",),
+}
 
 
 class Preflight(NamedTuple):
@@ -49,7 +52,7 @@ def preflight(config: Config, yaml: str) -> Preflight:
     texts, folder = None, None
     try:
         folder = locate_model(config.model)
-        check_weights(folder)
+        check_weights(folder, config.model)
         problems += _model_problems(config, folder)
     except ValueError as error:
         problems.append(str(error))
@@ -68,20 +71,6 @@ def preflight(config: Config, yaml: str) -> Preflight:
         _cell_fingerprint(config, found, texts),
         yaml,
     )
-
-
-def finished_metrics(ready: Preflight, folder: Path) -> dict[str, Any] | None:
-    """The figures of this cell if the run folder holds them already."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return None
-    try:
-        metrics: dict[str, Any] = read_json(path)
-        known = metrics["cell"]["fingerprint"]
-    except (ValueError, KeyError, TypeError):
-        log.warning("%s cannot be read; the cell is run again", path)
-        return None
-    return metrics if known == ready.fingerprint and (folder / "report.html").is_file() else None
 
 
 def _needs_fine_tuning(config: Config, folder: Path) -> bool:
@@ -121,3 +110,9 @@ def _model_problems(config: Config, folder: Path) -> Iterator[str]:
             f"fine_tuning.when=never, but {folder} has no classification head: "
             "set fine_tuning.when=auto, or give a fine-tuned model.path"
         )
+    labels = stored_labels(folder)
+    if labels is not None and is_fine_tuned(folder) and not _needs_fine_tuning(config, folder):
+        try:
+            check_labels(folder, labels, config.dataset.label_names)
+        except LanguageModelError as error:
+            yield str(error)

@@ -133,6 +133,10 @@ class ModelSettings:
     """Dotted name of the embeddings module, where it cannot be found from the structure."""
     blocks_module: str | None = None
     """Dotted name of the list of transformer blocks, where it cannot be found from the structure."""
+    allow_pickle: bool = False
+    """Take tensors, and nothing else, out of `pytorch_model.bin` where there is no safetensors file."""
+    allow_remote_code: bool = False
+    """Run Python files that come with the model, with all the user's rights."""
 
 
 @dataclass(frozen=True)

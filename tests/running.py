@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +36,22 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "clvq_exp", *arguments]
 
 
-def call(folder: Path, *arguments: str, cache: Path | None = None, **variables: str) -> Call:
-    """Run to the end in a folder; the cache lies in it unless another is given."""
+def call(
+    folder: Path,
+    *arguments: str,
+    cache: Path | None = None,
+    before: Callable[[], None] | None = None,
+    **variables: str,
+) -> Call:
+    """Run to the end in a folder; the cache lies in it unless another is given.
+
+    Args:
+        folder: the working folder.
+        arguments: overrides.
+        cache: the cache folder.
+        before: called in the new process before it begins.
+        variables: of its environment.
+    """
     start = time.monotonic()
     done = subprocess.run(
         command(*arguments),
@@ -45,6 +60,7 @@ def call(folder: Path, *arguments: str, cache: Path | None = None, **variables: 
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=before,
     )
     return Call(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from clvq_exp import artifacts
 from clvq_exp.artifacts import MANIFEST, ArtifactCache, fingerprint, plain, read_json, verify, write_json
 from clvq_exp.settings import AlphaMode, EncoderSettings, Split
+from clvq_exp.storage import StorageError
 
 INPUTS = {"dataset": "reviews", "layer": 3}
 
@@ -391,7 +392,9 @@ class TestRoot:
     def test_root_that_cannot_be_made__names_the_variable(self, tmp_path):
         (tmp_path / "file").touch()
         root = tmp_path / "file" / "cache"
-        with pytest.raises(PermissionError) as caught:
+        with pytest.raises(StorageError) as caught:
             ArtifactCache(root)
-        assert str(caught.value).startswith(f"the cache folder {root} cannot be made (")
-        assert str(caught.value).endswith("set CLVQ_EXP_CACHE to a folder that can be written")
+        assert str(caught.value) == (
+            f"the cache folder {root} cannot be written: a part of the path is a file; "
+            "free space there, or set CLVQ_EXP_CACHE to a folder that can be written"
+        )

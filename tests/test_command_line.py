@@ -160,13 +160,13 @@ def test_cell__runs_to_its_end(finished: Finished) -> None:
 
 
 def test_cell__leaves_the_documented_files(finished: Finished) -> None:
-    files = ("metrics.json", "provenance.json", "config.yaml", "report.html", "probe.safetensors")
+    files = ("manifest.json", "metrics.json", "provenance.json", "config.yaml", "report.html", "probe.safetensors")
     for name in (*files, *(f"{table}.parquet" for table in COLUMNS)):
         assert (finished.folder / name).stat().st_size > 0, name
     models = sorted(path.name for path in (finished.folder / "concept_model" / "seed_0").iterdir())
     assert models == ["model.safetensors", "summary.json"]
     written = [path for path in finished.folder.iterdir() if path.is_file()]
-    assert max(written, key=lambda path: path.stat().st_mtime_ns).name in ("metrics.json", "clvq_exp.log")
+    assert max(written, key=lambda path: path.stat().st_mtime_ns).name in ("manifest.json", "clvq_exp.log")
 
 
 @pytest.mark.parametrize("table", COLUMNS)

@@ -327,7 +327,7 @@ def test_error_message__counts_and_lists() -> None:
         ("model.kind=poet", "model.kind='poet': Invalid value 'poet', expected one of [encoder, decoder]"),
         (
             "trainer.resident_gib=[1]",
-            "trainer.resident_gib=[1]: Value '[1]' of type 'ListConfig' could not be converted to Float",
+            "trainer.resident_gib=[1]: Value '[1]' of type 'list' could not be converted to Float",
         ),
     ],
 )
@@ -456,3 +456,16 @@ def test_run_id__differs_with_every_value_but_the_logger() -> None:
         )
     ]
     assert len({plain, *others}) == len(others) + 1
+
+
+def test_text_that_looks_like_an_interpolation__is_taken_as_it_stands() -> None:
+    config = checked(r"dataset.what_belongs_there='\${jndi:x}'", r"dataset.label_meanings=['\${a}','b']")
+    assert config.dataset.what_belongs_there == "${jndi:x}"
+    assert list(config.dataset.label_meanings) == ["${a}", "b"]
+
+
+def test_broken_interpolation_inside_a_list__names_the_key_beside_the_other_errors() -> None:
+    first, second = problems(composed("dataset.label_meanings=['${nowhere}','b']", "quantizer.temperature=0"))
+    assert first.startswith("dataset.label_meanings: ")
+    assert "nowhere" in first
+    assert second.startswith("quantizer.temperature=0")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import sys
 import warnings
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-import torch
 from jaxtyping import Float
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
 from clvq_exp.activations.datamodule import ActivationDataModule
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptError, ConceptSettings, FitRun, FitSummary, perplexity
 from clvq_exp.concepts.bypass import measure_bypass
+from clvq_exp.concepts.checkpoints import Checkpoints
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import MONITOR, ClvqVaeModule
@@ -69,7 +70,7 @@ class ClvqVae(CodebookModel):
         }
 
     def fit(self, run: FitRun) -> None:
-        """Train; a killed fit goes on from its last checkpoint in `run.work`.
+        """Train; a killed fit goes on from its last checkpoint in `run.work`, if that is what was written.
 
         Raises:
             ConceptError: too few words, or a loss that is not finite.
@@ -80,23 +81,19 @@ class ClvqVae(CodebookModel):
             )
         data = self._data(run)
         module = ClvqVaeModule(run.store.width, self.settings, run.seed)
-        checkpoints = run.work / "checkpoints"
-        best = ModelCheckpoint(
-            checkpoints, "best", monitor=MONITOR, save_top_k=1, save_last=True, enable_version_counter=False
-        )
-        trainer = self._trainer(run, best)
-        last = checkpoints / "last.ckpt"
+        checkpoints = Checkpoints(run.work / "checkpoints", MONITOR)
+        trainer = self._trainer(run, checkpoints)
+        last = checkpoints.last()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            if not last.is_file():
+            if last is None:
                 self._initialise(module, data, run)
                 trainer.validate(module, datamodule=data, verbose=False)
-            trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        module.load_state_dict(checkpoints.best_weights())
         self._finish(module.to(run.device).eval(), data, run)
-        shutil.rmtree(checkpoints)
+        checkpoints.remove_all()
 
     def _data(self, run: FitRun) -> ActivationDataModule:
         trainer = self.settings.trainer
@@ -121,10 +118,10 @@ class ClvqVae(CodebookModel):
         counts = ema_counts(initial, quantizer.ema_start, end - start, data.steps_per_epoch)
         module.quantizer.initialise(initial.codes, counts)
 
-    def _trainer(self, run: FitRun, best: ModelCheckpoint) -> pl.Trainer:
+    def _trainer(self, run: FitRun, checkpoints: Checkpoints) -> pl.Trainer:
         settings = self.settings.trainer
         stop = EarlyStopping(MONITOR, patience=settings.patience, check_finite=False)
-        callbacks: list[Callback] = [best, stop, _Progress()]
+        callbacks: list[Callback] = [checkpoints, stop, _Progress()]
         cuda = run.device.type == "cuda"
         return pl.Trainer(
             accelerator="gpu" if cuda else "cpu",
@@ -193,9 +190,17 @@ class ClvqVae(CodebookModel):
 
 
 class _Progress(TQDMProgressBar):
-    """One bar over an epoch's steps; none for the short validation passes."""
+    """One bar over an epoch's steps, on standard error like all bars; none for the short validation passes."""
 
-    def init_validation_tqdm(self) -> Any:
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+    def init_train_tqdm(self) -> Tqdm:
+        return Tqdm(
+            desc=self.train_description,
+            disable=self.is_disabled,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)

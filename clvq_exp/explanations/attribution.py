@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,15 +10,12 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from clvq_exp.activations.alignment import align
 from clvq_exp.activations.batching import length_sorted_batches
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.records import Alignment, EncodedText
 from clvq_exp.settings import AttributionSettings
-
-log = logging.getLogger(__name__)
 
 
 class SentenceAttribution(NamedTuple):
@@ -62,25 +58,21 @@ def attribute(
         settings: steps, tolerance, sub-words of one internal batch.
 
     Returns:
-        One record per text, in order. Sentences that did not converge are counted in a warning.
+        One record per text, in order; `converged` tells which add up.
     """
     results: list[SentenceAttribution | None] = [None] * len(texts)
     pending = np.arange(len(texts))
     steps = settings.steps
     while len(pending):
-        with tqdm(total=len(pending), desc=f"attribution, {steps} steps", unit="sentence") as progress:
-            for index, result in _attribute_all(model, texts, pending, steps, settings.batch_tokens):
-                results[index] = result
-                progress.update()
+        for index, result in _attribute_all(model, texts, pending, steps, settings.batch_tokens):
+            results[index] = result
         steps *= 2
         if not settings.adaptive or steps > settings.max_steps:
             break
         pending = np.array(
             [i for i in pending if not _done(results[i]).converged(settings.tolerance)], dtype=np.int64
         )
-    finished = [_done(result) for result in results]
-    _warn(finished, settings)
-    return finished
+    return [_done(result) for result in results]
 
 
 def _done(result: SentenceAttribution | None) -> SentenceAttribution:
@@ -140,16 +132,3 @@ def _of_words(scores: _TokenScores, row: int, alignment: Alignment, steps: int) 
         convergence_delta=float(scores.deltas[row]),
         steps=steps,
     )
-
-
-def _warn(results: Sequence[SentenceAttribution], settings: AttributionSettings) -> None:
-    off = sum(not result.converged(settings.tolerance) for result in results)
-    if off:
-        fixed = "raise attribution.steps, or set attribution.adaptive=true"
-        log.warning(
-            "%d of %d attributions have a convergence delta above %.3g of the logit's change; %s",
-            off,
-            len(results),
-            settings.tolerance,
-            "raise attribution.max_steps" if settings.adaptive else fixed,
-        )

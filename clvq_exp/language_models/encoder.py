@@ -11,7 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from clvq_exp.language_models.base import LanguageModel, LanguageModelError
-from clvq_exp.language_models.sources import check_weights, model_fingerprint
+from clvq_exp.language_models.labels import check_labels
+from clvq_exp.language_models.loading import load_checkpoint, require_offsets, require_pad_id
+from clvq_exp.language_models.sources import model_fingerprint
 from clvq_exp.records import EncodedText, TokenBatch
 from clvq_exp.settings import ModelSettings
 
@@ -37,11 +39,7 @@ class EncoderModel(LanguageModel):
         label_names: Sequence[str],
         fingerprint: str,
     ) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise LanguageModelError(
-                f"model {settings.name}: its tokenizer gives no character offsets, so words cannot be told "
-                "from sub-words; put a tokenizer.json (fast tokenizer) into model.path"
-            )
+        require_offsets(tokenizer, settings.name)
         self.name = settings.name
         self.model = model.eval()
         for parameter in self.model.parameters():
@@ -64,21 +62,11 @@ class EncoderModel(LanguageModel):
         """Load a fine-tuned folder.
 
         Raises:
-            LanguageModelError: unsafe weights, or labels that are not those of the data.
+            LanguageModelError: files that are refused, or labels that are not those of the data.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        check_weights(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
-        )
-        order = label_order([str(model.config.id2label[i]) for i in range(model.config.num_labels)], label_names)
-        if order != list(range(len(order))):
-            raise LanguageModelError(
-                f"{folder} lists its labels as {list(model.config.id2label.values())}, the data set as "
-                f"{list(label_names)}: give dataset.label_names in the model's order"
-            )
+        model, tokenizer = load_checkpoint(folder, settings)
+        own_labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+        check_labels(folder, own_labels, label_names)
         loaded = cls(model.to(device), tokenizer, settings, label_names, model_fingerprint(folder))
         loaded.check_layers()
         return loaded
@@ -95,11 +83,14 @@ class EncoderModel(LanguageModel):
         own = self.model(*batch, output_hidden_states=True).hidden_states
         found = self.run(batch, layers).hidden
         for layer in layers:
-            if found[layer].shape != own[layer].shape or not torch.allclose(found[layer], own[layer], atol=1e-4):
+            # Activations that are not finite are another error, and `extract` can name the sentence.
+            if found[layer].shape != own[layer].shape or not torch.allclose(
+                found[layer], own[layer], atol=1e-4, equal_nan=True
+            ):
                 raise LanguageModelError(
                     f"model {self.name}: layer {layer} as found in {type(self.model).__name__} is not its "
-                    "hidden_states (a norm after the last block, or a projection after the embeddings?); give the "
-                    "right modules as model.embeddings_module and model.blocks_module, or use another model"
+                    "hidden_states (a norm after the last block, or a projection after the embeddings?); give "
+                    "the right modules as model.embeddings_module and model.blocks_module, or use another model"
                 )
 
     @property
@@ -181,36 +172,7 @@ class EncoderModel(LanguageModel):
 
     @property
     def _pad_id(self) -> int:
-        if self.tokenizer.pad_token_id is None:
-            raise LanguageModelError(
-                f"model {self.name}: its tokenizer has no pad token; set pad_token in tokenizer_config.json"
-            )
-        return int(self.tokenizer.pad_token_id)
-
-
-def label_order(model_labels: Sequence[str], data_labels: Sequence[str]) -> list[int]:
-    """The model's class for each class of the data, matched by name.
-
-    Models whose labels are `LABEL_0`, `LABEL_1`, ... carry no names: their order is taken as it is.
-
-    Raises:
-        LanguageModelError: other names, or another number of classes.
-    """
-    if len(model_labels) != len(data_labels):
-        raise LanguageModelError(
-            f"the model has {len(model_labels)} classes {list(model_labels)}, the data set has "
-            f"{len(data_labels)} {list(data_labels)}: give dataset.label_names, or fine_tuning.when=always"
-        )
-    if all(name == f"LABEL_{index}" for index, name in enumerate(model_labels)):
-        return list(range(len(model_labels)))
-    known = {name.casefold(): index for index, name in enumerate(model_labels)}
-    strangers = [name for name in data_labels if name.casefold() not in known]
-    if strangers:
-        raise LanguageModelError(
-            f"label {strangers[0]!r} of the data set is none of the model's labels {list(model_labels)}: "
-            "give dataset.label_names with the model's names, or fine_tuning.when=always"
-        )
-    return [known[name.casefold()] for name in data_labels]
+        return require_pad_id(self.tokenizer, self.name)
 
 
 def _first_character(overflow: Any) -> int:

@@ -13,7 +13,7 @@ import torch
 from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.language_models.encoder import length_limit
-from clvq_exp.language_models.sources import check_weights
+from clvq_exp.language_models.loading import load_checkpoint
 from clvq_exp.records import Sentence
 from clvq_exp.settings import FineTuningSettings, ModelSettings
 
@@ -55,7 +55,7 @@ def fine_tune(
     Args:
         folder: a pre-trained encoder.
         out: gets `model/` (by `save_pretrained`) and `fine_tuning.json` (accuracy on `held_out`).
-        model: name and length limit.
+        model: name, length limit, and whether pickles and code of the folder's own are allowed.
         settings: epochs, rate, batch, seed.
         label_names: class names, stored with the model.
         train: sentences to learn from.
@@ -63,25 +63,21 @@ def fine_tune(
         device: where to train.
 
     Raises:
-        LanguageModelError: unsafe weights, or a loss that is not finite.
+        LanguageModelError: files that are refused, or a loss that is not finite.
     """
     import transformers
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
+    from transformers import Trainer
 
-    check_weights(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-    tokenizer.truncation_side = "right"
     transformers.set_seed(settings.seed)  # the new head is drawn here
-    network = AutoModelForSequenceClassification.from_pretrained(
+    network, tokenizer = load_checkpoint(
         folder,
+        model,
         num_labels=len(label_names),
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
-        use_safetensors=True,
-        local_files_only=True,
-        dtype=torch.float32,
         ignore_mismatched_sizes=True,  # a head for other classes is replaced
     )
+    tokenizer.truncation_side = "right"
     limit = length_limit(model, network, tokenizer)
     trainer = Trainer(
         model=network,

@@ -11,7 +11,11 @@ from clvq_exp.artifacts import fingerprint, folder_checksum, read_json
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.settings import ModelSettings
 
+PICKLES = "pytorch_model*.bin"
+"""Weights as pickles: the names under which `transformers` looks for them."""
+TRUST = "do so only if you trust where it comes from"
 WHAT_BELONGS_THERE = "a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json"
+_CONFIGURATIONS = ("config.json", "tokenizer_config.json")
 
 
 def locate_model(settings: ModelSettings) -> Path:
@@ -61,6 +65,8 @@ def _hub_folder(settings: ModelSettings) -> Path:
 
     assert settings.hub_id is not None
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    patterns += [PICKLES] if settings.allow_pickle else []
+    patterns += ["*.py"] if settings.allow_remote_code else []
     try:
         return Path(snapshot_download(settings.hub_id, revision=settings.revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
@@ -71,31 +77,65 @@ def _hub_folder(settings: ModelSettings) -> Path:
         ) from error
 
 
-def check_weights(folder: Path) -> None:
-    """Refuse folders without safetensors and folders that want to run their own code.
+def check_weights(folder: Path, settings: ModelSettings) -> None:
+    """Refuse pickles and folders that run code of their own, unless the settings allow them.
+
+    Args:
+        folder: a model folder.
+        settings: `allow_pickle` and `allow_remote_code`.
 
     Raises:
-        LanguageModelError: says what was found and what to do.
+        LanguageModelError: says what was found, what to do, and which key allows it.
     """
-    config: dict[str, Any] = read_json(folder / "config.json")
-    if "auto_map" in config:
+    own_code = [name for name in _CONFIGURATIONS if "auto_map" in _read(folder / name)]
+    if own_code and not settings.allow_remote_code:
         raise LanguageModelError(
-            f"{folder} asks to run code of its own (auto_map in config.json); this is never done: "
-            "use a model that transformers itself knows"
+            f"{folder} asks to run code of its own (auto_map in {' and '.join(own_code)}): use a model that "
+            "transformers itself knows, or set model.allow_remote_code=true, which runs that code with all "
+            f"your rights: {TRUST}"
         )
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        found = f"only pickles ({', '.join(pickles)}), which can run code" if pickles else "no weights"
+    if has_safetensors(folder):
+        return
+    found = ", ".join(sorted(path.name for path in folder.glob(PICKLES)))
+    if not found:
+        raise LanguageModelError(f"{folder} holds no weights{_elsewhere(settings)}: give {WHAT_BELONGS_THERE}")
+    if not settings.allow_pickle:
         raise LanguageModelError(
-            f"{folder} holds {found}; convert it to model.safetensors with save_pretrained on a machine "
-            "where you trust it"
+            f"{folder} holds only pickles ({found}), which can run code: convert them to model.safetensors "
+            "with save_pretrained on a machine where you trust them, or set model.allow_pickle=true, which "
+            f"takes tensors out of them and nothing else: {TRUST}"
         )
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Whether a model folder holds weights that cannot run code; they win over pickles."""
+    return any(folder.glob("*.safetensors"))
+
+
+def _elsewhere(settings: ModelSettings) -> str:
+    """Why a folder of the hub's cache may be without weights."""
+    from_hub = settings.path is None and settings.package is None and settings.hub_id is not None
+    if not from_hub or settings.allow_pickle:
+        return ""
+    return f" (pickles of the hub's {settings.hub_id} are fetched with model.allow_pickle=true only; {TRUST})"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a model folder; empty where there is none."""
+    try:
+        values: object = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(f"{path} cannot be read ({error}): give {WHAT_BELONGS_THERE}") from error
+    if not isinstance(values, dict):
+        raise LanguageModelError(f"{path} holds no JSON object: give {WHAT_BELONGS_THERE}")
+    return values
 
 
 def is_fine_tuned(folder: Path) -> bool:
     """Whether the checkpoint says that it has a classification head."""
-    config: dict[str, Any] = read_json(folder / "config.json")
-    architectures: list[str] = config.get("architectures") or []
+    architectures: list[str] = _read(folder / "config.json").get("architectures") or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 

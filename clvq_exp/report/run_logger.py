@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from clvq_exp.report.access import Metrics, entry, number
+from clvq_exp.report.text_safety import visible
 from clvq_exp.settings import LoggerSettings
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 LOGGERS = ("none", "csv", "wandb")
+_WANDB_SETTINGS: dict[str, Any] = {
+    "host": "",  # not None, which would be filled in
+    "disable_git": True,  # of the folder where the run was started, remote address and all
+    "x_disable_meta": True,  # machine, interpreter's path, command line
+}
+"""What W&B would keep besides what it is given; `provenance.json` says what matters for a result."""
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +37,7 @@ def make_training_logger(
         settings: which logger, and W&B's project and group. W&B's mode is set from outside (`WANDB_MODE`).
         folder: the run folder; CSV goes to `logs/<run_name>`, W&B's files to `wandb` in it.
         run_name: name of the run in W&B, or of the folder of the CSV file.
-        config: the resolved configuration as plain values.
+        config: the resolved configuration as plain values; its texts reach W&B as `visible` writes them.
 
     Returns:
         The logger, or None for `none`.
@@ -54,8 +61,22 @@ def make_training_logger(
         log.warning("the W&B run %s was still open; it is closed", wandb.run.id)
         wandb.finish(exit_code=1)
     return WandbLogger(
-        name=run_name, save_dir=folder, project=settings.project, group=settings.group, config=config
+        name=visible(run_name),
+        save_dir=folder,
+        project=settings.project,
+        group=settings.group,
+        config=_visible_everywhere(config),
+        settings=wandb.Settings(**_WANDB_SETTINGS),
     )
+
+
+def _visible_everywhere(value: Any) -> Any:
+    """Plain values with every text in them as it may be shown: W&B prints and displays what it is given."""
+    if isinstance(value, dict):
+        return {_visible_everywhere(key): _visible_everywhere(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_visible_everywhere(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def account_problem(settings: LoggerSettings) -> str | None:
@@ -145,7 +166,7 @@ def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
             run.define_metric(name, summary="last")
         if metrics:
             run.log({**figures, **_tables(metrics)})
-        run.summary["run_folder"] = folder.name
+        run.summary["run_folder"] = visible(folder.name)
     finally:
         wandb.finish()  # or the next job of this process would write into the same run
 
@@ -163,7 +184,8 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             if cell is not None:
-                faithfulness.add_data(*column, row.condition, *cell.accuracy, cell.drop, cell.inverted)
+                names = map(visible, (*column, row.condition))
+                faithfulness.add_data(*names, *cell.accuracy, cell.drop, cell.inverted)
     intervention: Any = wandb.Table(
         columns=["method", "removal", "place", "condition", "accuracy", "flips", "probability_change"]
     )
@@ -172,5 +194,6 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         for column, cell in zip(live.columns, row.cells, strict=True):
             if cell is not None:
                 means = (value.mean if value else None for value in cell)
-                intervention.add_data(*column, row.place, row.condition, *means)
+                names = map(visible, (*column, row.place, row.condition))
+                intervention.add_data(*names, *means)
     return {"tables/faithfulness": faithfulness, "tables/intervention": intervention}

@@ -94,7 +94,7 @@ def read_sentences(settings: DatasetSettings, file: DataFile, part: str) -> list
 
     Raises:
         TextsError: if any row cannot be used (the first five are shown, all are counted), if there is no row
-            at all, or if all have one label.
+            at all, if there is one only, or if all have one label.
     """
     reader = _SentenceReader(settings, file, part)
     sentences = [sentence for row in read_rows(settings, file) if (sentence := reader.read(row)) is not None]
@@ -195,6 +195,11 @@ class _SentenceReader:
                 f"{start}{path} has no column {self.settings.group_column!r} (dataset.group_column) "
                 f"in any row; columns there: {', '.join(shown(name) for name in self.columns)}: "
                 f"name one of them, or set dataset.group_column=null to take each sentence by itself"
+            )
+        if len(sentences) == 1:
+            raise TextsError(
+                f"{start}{path} holds one sentence only; needed are two of each of at least two classes to "
+                "train on, and one of each for dev: give another file as dataset.path"
             )
         classes = {sentence.label for sentence in sentences}
         if len(classes) == 1:

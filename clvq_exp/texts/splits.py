@@ -202,7 +202,14 @@ def _validation_rows(train: Sequence[Sentence], settings: DatasetSettings) -> se
         return set()
     there = Counter(sentence.label for sentence in train)
     quotas = {label: min(max(1, round(share * count)), count - 1) for label, count in there.items()}
-    return _draw_whole_texts(train, quotas, "validation", settings.split_seed)
+    drawn = _draw_whole_texts(train, quotas, "validation", settings.split_seed)
+    if not drawn:
+        raise TextsError(
+            f"dataset {settings.name}: none of its {len(train)} training sentences can be kept back for early "
+            f"stopping (dataset.validation_share={share}): give at least two different texts of each class as "
+            "dataset.path"
+        )
+    return drawn
 
 
 def _draw_whole_texts(

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from clvq_exp.activations import extraction
+from clvq_exp.activations import extraction, tables
 from clvq_exp.activations.alignment import align
-from clvq_exp.activations.extraction import ActivationError, extract
+from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
+from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.records import Alignment, LanguageModelOutput, Sentence, TokenBatch
@@ -170,7 +171,7 @@ def test_extract__tables_are_whole_over_several_blocks(
     store: ActivationStore,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(extraction, "TABLE_CHUNK", 7)
+    monkeypatch.setattr(tables, "TABLE_CHUNK", 7)
     again = extract(fresh, model, splits, [1], SETTINGS, model.max_length)
     for name in ("sentence", "position", "word", "special"):
         assert again.word_column(name).to_pylist() == store.word_column(name).to_pylist()
@@ -226,7 +227,7 @@ def test_extract__a_layer_asked_for_later_takes_one_further_pass_of_its_own(
 ):
     extract(fresh, model, splits, [1, 3], SETTINGS, model.max_length)
     done = len(passes.layers)
-    monkeypatch.setattr(extraction, "_write_tables", None)  # the tables are there: nobody writes them again
+    monkeypatch.setattr(extraction, "write_tables", None)  # the tables are there: nobody writes them again
     more = extract(fresh, model, splits, [1, 2, 3], SETTINGS, model.max_length)
     assert more.layers == (1, 2, 3)
     assert set(passes.layers[done:]) == {(2,)}
@@ -319,18 +320,22 @@ def test_extract__an_overflow_of_float16_names_the_key(
 def test_extract__activations_that_are_not_finite_are_refused(
     fresh: ArtifactCache,
     model: EncoderModel,
-    splits: Splits,
     passes: Passes,
     value: float,
     dtype: StoreDtype,
 ):
     def spoil(output: LanguageModelOutput) -> None:
-        output.hidden[1][-1, 0, 5] = value
+        output.hidden[1][1, 0, 5] = value
 
     passes.change = spoil
     settings = dataclasses.replace(SETTINGS, dtype=dtype)
-    with pytest.raises(ActivationError, match=r"layer 1 of tiny.*the model itself gives them.*'train-"):
-        extract(fresh, model, splits, [1], settings, model.max_length)
+    pair = [Sentence("a", "! ! ! !", 0, "a"), Sentence("b", "! !", 1, "b"), Sentence("c", "!", 0, "c")]
+    with pytest.raises(ActivationError) as caught:
+        extract(fresh, model, {Split.train: pair}, [1], settings, model.max_length)
+    assert str(caught.value) == (
+        f"layer 1 of tiny has activations that are not finite as {dtype.value}, first in sentence 'b': "
+        "the model itself gives them: check its weights, or try another checkpoint"
+    )
 
 
 def test_extract__what_is_not_finite_in_padding_does_not_matter(

@@ -19,6 +19,7 @@ from clvq_exp.concepts.bypass import measure_bypass
 from clvq_exp.concepts.clvq_vae import ClvqVae
 from clvq_exp.concepts.kmeans_codes import KMeansCodes
 from clvq_exp.concepts.module import ClvqVaeModule, parameter_groups
+from clvq_exp.parts import Ledger
 from clvq_exp.settings import DecoderMemory, LayerPair, Split, WeightDecayOn
 
 Settings = Callable[..., ConceptSettings]
@@ -181,18 +182,12 @@ def test_fit__same_seed_same_bits_other_seed_other(
     assert not torch.equal(fitted.vectors(), other.vectors())
 
 
-def test_fit__a_killed_fit_goes_on_to_the_same_bits(
-    store: ActivationStore,
-    settings: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fitted: ClvqVae,
-) -> None:
-    run = fit_run(store, tmp_path / "killed")
+class KilledError(BaseException):
+    """Nobody catches this."""
 
-    class KilledError(BaseException):
-        pass
 
+def killed_fit(run: FitRun, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that is killed as its last epoch begins."""
     started = ClvqVaeModule.on_train_epoch_start
 
     def die_in_the_last_epoch(self: ClvqVaeModule) -> None:
@@ -204,8 +199,79 @@ def test_fit__a_killed_fit_goes_on_to_the_same_bits(
         patch.setattr(ClvqVaeModule, "on_train_epoch_start", die_in_the_last_epoch)
         with pytest.raises(KilledError):
             ClvqVae(settings()).fit(run)
-    assert (run.work / "checkpoints" / "last.ckpt").exists()
+
+
+def test_fit__a_killed_fit_goes_on_to_the_same_bits(
+    store: ActivationStore,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fitted: ClvqVae,
+) -> None:
+    run = fit_run(store, tmp_path / "killed")
+    killed_fit(run, settings, monkeypatch)
+    assert (run.work / "checkpoints" / "last-000002.ckpt").exists()
     monkeypatch.setattr(clvq_vae.ClvqVae, "_initialise", pytest.fail)
+    resumed = ClvqVae(settings())
+    resumed.fit(run)
+    assert torch.equal(resumed.vectors(), fitted.vectors())
+    assert resumed.summary == fitted.summary
+    assert not (run.work / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_fit__a_damaged_checkpoint_is_not_gone_on_from(
+    store: ActivationStore,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fitted: ClvqVae,
+    caplog: pytest.LogCaptureFixture,
+    which: str,
+) -> None:
+    run = fit_run(store, tmp_path / "killed")
+    killed_fit(run, settings, monkeypatch)
+    folder = run.work / "checkpoints"
+    (path,) = folder.glob(f"{which}-*.ckpt")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # torch does not notice
+    again = ClvqVae(settings())
+    again.fit(run)
+    assert [message for message in caplog.messages if "checksum" in message] == [
+        f"{folder / 'parts.json'}: part {path.name} is not what was written: its checksum differs; "
+        "it is made again"
+    ]
+    assert f"{folder}: training begins again" in caplog.messages
+    assert torch.equal(again.vectors(), fitted.vectors())
+    assert again.summary == fitted.summary
+
+
+@pytest.mark.parametrize("call", range(2, 7))
+def test_fit__killed_between_a_checkpoint_and_its_checksum_goes_on_from_the_one_before(
+    store: ActivationStore,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fitted: ClvqVae,
+    call: int,
+) -> None:
+    run = fit_run(store, tmp_path / "killed")
+    entered = Ledger.enter_file
+    calls: list[Path] = []
+
+    def die(self: Ledger, path: Path) -> None:
+        calls.append(path)
+        if len(calls) == call:
+            raise KilledError
+        entered(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "enter_file", die)
+        with pytest.raises(KilledError):
+            ClvqVae(settings()).fit(run)
+    assert calls[-1].exists()
     resumed = ClvqVae(settings())
     resumed.fit(run)
     assert torch.equal(resumed.vectors(), fitted.vectors())

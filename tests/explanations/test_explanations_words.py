@@ -13,14 +13,11 @@ from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.concepts.base import ConceptModel, FitRun
-from clvq_exp.explanations import salient_words as salient_module
+from clvq_exp.explanations import word_attributions as attributions_module
 from clvq_exp.explanations.attribution import attribute
 from clvq_exp.explanations.meanings import ConceptWord, concept_words
-from clvq_exp.explanations.salient_words import (
-    WordAttributions,
-    attribute_sentences,
-    choose_salient_words,
-)
+from clvq_exp.explanations.salient_words import choose_salient_words
+from clvq_exp.explanations.word_attributions import WordAttributions, attribute_sentences
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, AttributionSettings, LayerPair, Split
 
@@ -113,7 +110,7 @@ def test_attributions__are_made_once(
         calls.append(len(texts))
         return attribute(of, texts, settings)
 
-    monkeypatch.setattr(salient_module, "attribute", counted)
+    monkeypatch.setattr(attributions_module, "attribute", counted)
     sentences = store.sentence_ids(Split.dev)
     first = attribute_sentences(cache, model, store, sentences, SETTINGS)
     again = attribute_sentences(ArtifactCache(cache.root), model, store, sentences, SETTINGS)

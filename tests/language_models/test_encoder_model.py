@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.language_models.encoder import EncoderModel, label_order
+from clvq_exp.language_models.encoder import EncoderModel
+from clvq_exp.language_models.labels import label_order
 from clvq_exp.settings import ModelSettings, SentencePooling
 
 TEXTS = [
@@ -357,7 +358,12 @@ def test_label_order__by_hand():
     assert label_order(["LABEL_1", "LABEL_0"], ["label_0", "label_1"]) == [1, 0]
 
 
-@given(st.lists(st.text("abcde", min_size=1), unique=True, min_size=1, max_size=6), st.randoms())
+def test_label_order__an_exact_match_wins_over_one_without_case():
+    assert label_order(["it", "IT"], ["IT", "it"]) == [1, 0]
+    assert label_order(["it", "IT", "No"], ["NO", "it", "IT"]) == [2, 0, 1]
+
+
+@given(st.lists(st.text("abcAB", min_size=1), unique=True, min_size=1, max_size=6), st.randoms())
 def test_label_order__finds_every_permutation(names, random):
     shuffled = random.sample(names, len(names))
     assert [names[index] for index in label_order(names, shuffled)] == shuffled

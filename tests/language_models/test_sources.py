@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -107,36 +108,57 @@ def test_locate_model__takes_the_hub_s_local_cache_without_a_network(
     import huggingface_hub
 
     asked: list[tuple[str, str | None]] = []
+    fetched: list[set[str]] = []
 
     def cached(name: str, revision: str | None = None, allow_patterns: list[str] | None = None) -> str:
         assert allow_patterns is not None
-        assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
         asked.append((name, revision))
+        fetched.append(set(allow_patterns))
         return str(tiny_encoder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
-    assert locate_model(settings(hub_id="someone/model", revision="abc")) == tiny_encoder
-    assert asked == [("someone/model", "abc")]
+    given = settings(hub_id="someone/model", revision="abc")
+    allowed = [{}, {"allow_pickle": True}, {"allow_remote_code": True}]
+    for each in allowed:
+        assert locate_model(dataclasses.replace(given, **each)) == tiny_encoder
+    assert asked == [("someone/model", "abc")] * 3
+    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in fetched[0])
+    assert fetched[1] - fetched[0] == {"pytorch_model*.bin"}
+    assert fetched[2] - fetched[0] == {"*.py"}
 
 
-def test_check_weights__accepts_safetensors(tiny_encoder: Path):
-    check_weights(tiny_encoder)
+def test_check_weights__accepts_safetensors(tiny_encoder: Path, settings: Callable[..., ModelSettings]):
+    check_weights(tiny_encoder, settings())
 
 
-def test_check_weights__refuses_pickles_alone(config_only: Path):
+def test_check_weights__refuses_pickles_alone(config_only: Path, settings: Callable[..., ModelSettings]):
     (config_only / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(LanguageModelError, match=r"only pickles \(pytorch_model\.bin\).*model\.safetensors"):
-        check_weights(config_only)
+        check_weights(config_only, settings())
 
 
-def test_check_weights__refuses_a_folder_without_weights(config_only: Path):
+def test_check_weights__refuses_a_folder_without_weights(
+    config_only: Path, settings: Callable[..., ModelSettings]
+):
     with pytest.raises(LanguageModelError, match="no weights"):
-        check_weights(config_only)
+        check_weights(config_only, settings())
 
 
-def test_check_weights__accepts_pickles_beside_safetensors(copied: Path):
+def test_check_weights__of_the_hub_s_cache_says_which_key_fetches_pickles(
+    config_only: Path, settings: Callable[..., ModelSettings]
+):
+    with pytest.raises(LanguageModelError) as caught:
+        check_weights(config_only, settings(hub_id="someone/model"))
+    assert str(caught.value) == (
+        f"{config_only} holds no weights (pickles of the hub's someone/model are fetched with "
+        "model.allow_pickle=true only; do so only if you trust where it comes from): give a folder with "
+        "config.json, model.safetensors, tokenizer.json and tokenizer_config.json"
+    )
+
+
+def test_check_weights__accepts_pickles_beside_safetensors(copied: Path, settings: Callable[..., ModelSettings]):
     (copied / "pytorch_model.bin").write_bytes(b"never opened")
-    check_weights(copied)
+    check_weights(copied, settings())
 
 
 def test_check_weights__refuses_code_of_the_folder_s_own(copied: Path, settings: Callable[..., ModelSettings]):
@@ -145,7 +167,7 @@ def test_check_weights__refuses_code_of_the_folder_s_own(copied: Path, settings:
     (copied / "config.json").write_text(json.dumps(config))
     (copied / "modeling_own.py").write_text("raise SystemExit('this ran')")
     with pytest.raises(LanguageModelError, match="auto_map"):
-        check_weights(copied)
+        check_weights(copied, settings())
     with pytest.raises(LanguageModelError, match="auto_map"):
         EncoderModel.load(copied, settings(), ["0", "1"], torch.device("cpu"))
 

@@ -20,6 +20,15 @@ from clvq_exp.report.text_safety import shorten, visible
         ("\ud800", "\\ud800"),
         ("\U000e0041", "\\U000e0041"),
         ("שלום, naïve 日本 👩\u200d💻", "שלום, naïve 日本 👩\u200d💻"),
+        (
+            "می\u200cخواهم, क्\u200dष, ❤\ufe0f 1\ufe0f\u20e3 葛\U000e0100",
+            "می\u200cخواهم, क्\u200dष, ❤\ufe0f 1\ufe0f\u20e3 葛\U000e0100",
+        ),
+        ("\u0600\u06dd\u070f", "\u0600\u06dd\u070f"),
+        ("su\u00adperb in\u200bvis\u2060ible\ufeff", "su\\xadperb in\\u200bvis\\u2060ible\\ufeff"),
+        ("\u034f\u115f\u3164\uffa0\u17b4", "\\u034f\\u115f\\u3164\\uffa0\\u17b4"),
+        ("\ufe0f a\ufe0f\ufe01 \U000e0101", "\\ufe0f a\ufe0f\\ufe01 \\U000e0101"),
+        ("\u200b\ufe0f\U0001d173\ufff0", "\\u200b\\ufe0f\\U0001d173\\ufff0"),
     ],
 )
 def test_visible(text: str, expected: str) -> None:
@@ -34,6 +43,12 @@ def test_visible__nothing_that_acts_is_left(text: str) -> None:
         chr(code) for code in [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F]
     }
     assert visible(shown) == shown
+
+
+def test_visible__every_invisible_format_character_is_written_out() -> None:
+    shaped = {0x200C, 0x200D, *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
+    formats = {code for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"}
+    assert {code for code in formats if visible(f"a{chr(code)}b") == f"a{chr(code)}b"} == shaped & formats
 
 
 def test_shorten__says_how_long_it_was() -> None:
