@@ -21,18 +21,18 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.config import Config
-from clvq_exp.evaluation.controls import layer_directions, subjects
+from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
-from clvq_exp.evaluation.intervention import LiveOutcomes, intervene
-from clvq_exp.explanations.salient_words import (
-    attribute_sentences,
-    choose_salient_words,
-)
+from clvq_exp.evaluation.intervention import Found
+from clvq_exp.evaluation.live import live_outcomes
+from clvq_exp.explanations.salient_words import choose_salient_words
+from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
+from clvq_exp.publishing import METRICS, publishing
 from clvq_exp.report.html import write_report
 from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
 from clvq_exp.run_folder import (
@@ -64,7 +64,6 @@ def run_cell(config: Config, ready: Preflight, folder: Path) -> dict[str, Any]:
     Returns:
         The figures, as written to `metrics.json`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     return _Cell(config, ready, folder).run()
 
 
@@ -121,6 +120,7 @@ class _Cell:
                         texts.dev,
                         self.device,
                     ),
+                    resumable=True,
                 )
                 folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
             return EncoderModel.load(folder, config.model, ready.texts.label_names, self.device), tuned
@@ -160,7 +160,7 @@ class _Cell:
                 salient = choose_salient_words(
                     attributions, store, config.attribution.sentence_token_can_be_salient
                 )
-                who = subjects(store, self.pair.lower, split, sentences, salient.word_rows)
+                who = Subjects(store, self.pair.lower, sentences, salient.word_rows)
                 explained[split] = Explained(attributions, salient, who)
         return explained
 
@@ -221,12 +221,11 @@ class _Cell:
     ) -> Ablations:
         """Probe, removals, controls and the live intervention, for every method."""
         config, layer = self.config, self.pair.lower
-        dev = explained[Split.dev]
         plan = AblationPlan(
             store,
             layer,
             self.ready.texts.n_classes,
-            dev.who,
+            explained[Split.dev].who,
             explained[Split.train].who,
             layer_directions(store, layer),
             config.probe,
@@ -234,25 +233,16 @@ class _Cell:
         with self.steps.step("ablation"):
             probes = {seed: train_probes(plan, seed) for seed in config.seeds}
             found = {name: ablate_all(plan, of_seeds, probes) for name, of_seeds in models.items()}
-        live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]] = {}
+        live: dict[str, dict[str, Found]] = {}
         if config.evaluation.intervention:
-            texts = store.sentence_column("text").take(dev.salient.sentences).to_pylist()
-            positions = store.word_column("position").take(dev.salient.word_rows).to_numpy()
+            budget = config.activations.batch_tokens
             with self.steps.step("intervention"):
-                for name, (outcomes, made) in found.items():
+                for name, (_, removals) in found.items():
                     live[name] = {
-                        removal: intervene(
-                            model,
-                            layer,
-                            texts,
-                            dev.who.labels.numpy(),
-                            positions,
-                            made,
-                            removal,
-                            config.activations.batch_tokens,
-                            f"intervention, {name}, {removal}",
+                        removal: live_outcomes(
+                            self.cache, model, of_seeds, budget, f"intervention, {name}, {removal}"
                         )
-                        for removal in outcomes
+                        for removal, of_seeds in removals.items()
                     }
         return Ablations({name: outcomes for name, (outcomes, _) in found.items()}, live, probes)
 
@@ -265,25 +255,26 @@ class _Cell:
         ablations: Ablations,
         metrics: dict[str, Any],
     ) -> None:
-        """The run folder; `metrics.json` last."""
+        """The run folder, all of it or nothing."""
         config, layer = self.config, self.pair.lower
         main = models[config.baseline["name"]]
-        with self.steps.step("report"):
-            write_text(self.folder / "config.yaml", self.ready.yaml)
-            write_concept_models(self.folder, sources)
-            write_probes(self.folder, ablations.probes)
-            write_training_tables(self.folder, models, store, layer)
-            write_assignments(self.folder, main, store, layer)
-            parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
-            write_salient_words(self.folder, store, layer, next(iter(main.values())), parts)
-            write_sentence_outcomes(
-                self.folder, ablations.outcomes, explained[Split.dev].salient.sentences, config.seeds
-            )
-            found = self._provenance()
-            write_report(self.folder, metrics, found)
-        self._log_summary(metrics)
-        write_json(self.folder / "provenance.json", {**found, **vars(self.steps)})
-        write_json(self.folder / "metrics.json", metrics)
+        with publishing(self.folder, self.ready.fingerprint) as folder:
+            with self.steps.step("report"):
+                write_text(folder / "config.yaml", self.ready.yaml)
+                write_concept_models(folder, sources)
+                write_probes(folder, ablations.probes)
+                write_training_tables(folder, models, store, layer)
+                write_assignments(folder, main, store, layer)
+                parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
+                write_salient_words(folder, store, layer, next(iter(main.values())), parts)
+                write_sentence_outcomes(
+                    folder, ablations.outcomes, explained[Split.dev].salient.sentences, config.seeds
+                )
+                found = self._provenance()
+                write_report(folder, metrics, found)
+            write_json(folder / "provenance.json", {**found, **vars(self.steps)})
+            write_json(folder / METRICS, metrics)
+            self._log_summary(metrics)
 
     def _log_summary(self, metrics: dict[str, Any]) -> None:
         logger = make_training_logger(self.config.logger, self.folder, "cell", plain(self.config))

@@ -11,7 +11,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.config import Config
 from clvq_exp.evaluation.controls import Subjects
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
-from clvq_exp.evaluation.intervention import LiveOutcomes
+from clvq_exp.evaluation.intervention import Found
 from clvq_exp.evaluation.statistics import Bootstrap
 from clvq_exp.evaluation.summary import (
     codebook_figures,
@@ -19,7 +19,8 @@ from clvq_exp.evaluation.summary import (
     faithfulness_figures,
     intervention_figures,
 )
-from clvq_exp.explanations.salient_words import SalientWords, WordAttributions
+from clvq_exp.explanations.salient_words import SalientWords
+from clvq_exp.explanations.word_attributions import WordAttributions
 from clvq_exp.preflight import Preflight
 from clvq_exp.run_folder import Models
 from clvq_exp.settings import Split
@@ -31,7 +32,7 @@ class Ablations(NamedTuple):
     """What the evaluation found, by method."""
 
     outcomes: dict[str, dict[str, RemovalOutcomes]]
-    live: dict[str, dict[str, dict[str, dict[str, LiveOutcomes]]]]
+    live: dict[str, dict[str, Found]]
     """method -> removal -> place -> condition."""
     probes: dict[int, Probes]
 
@@ -65,7 +66,7 @@ def cell_metrics(
         tuned: what fine-tuning measured, or None.
     """
     dev = explained[Split.dev]
-    groups: list[str] = store.sentence_column("group").take(dev.salient.sentences).to_pylist()
+    groups: list[str] = store.sentence_column("group", dev.salient.sentences).to_pylist()
     labels = dev.who.labels.numpy()
     bootstrap = Bootstrap(
         groups,
@@ -74,7 +75,7 @@ def cell_metrics(
         config.evaluation.confidence,
         config.evaluation.seed,
     )
-    right = (dev.attributions.prediction == labels).astype(np.float64)
+    right = dev.attributions.prediction == labels
     live_original = np.tile(right, (len(config.seeds), 1))
 
     def of_method(name: str) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def cell_metrics(
         "format_version": FORMAT_VERSION,
         "cell": _cell_facts(config, ready, store, dev, explained[Split.train]),
         "model": {
-            "accuracy": bootstrap.of(live_original).as_dict(),
+            "accuracy": bootstrap.of([live_original])[0].as_dict(),
             "majority": float(np.bincount(labels).max() / len(labels)),
             "fine_tuning": tuned,
         },

@@ -11,15 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
-from clvq_exp.activations.store import ActivationStore
+from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.artifacts import MANIFEST
 from clvq_exp.concepts.base import ConceptModel, concept_counts
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.explanations.meanings import concept_words
-from clvq_exp.explanations.salient_words import SalientWords, WordAttributions
+from clvq_exp.explanations.salient_words import SalientWords
+from clvq_exp.explanations.word_attributions import WordAttributions
 from clvq_exp.settings import Split
 
 Models = Mapping[str, Mapping[int, ConceptModel]]
@@ -75,19 +78,16 @@ def write_assignments(
     folder: Path, models: Mapping[int, ConceptModel], store: ActivationStore, layer: int
 ) -> None:
     """The code of every stored word, a block at a time."""
-    columns = {name: store.word_column(name) for name in ("sentence", "position", "word")}
-    splits = np.asarray([split.value for split in Split])
     with pq.ParquetWriter(folder / "assignments.parquet", _ASSIGNMENTS) as writer:
         for seed, model in models.items():
             for split in Split:
                 for start, block in store.iterate_words(layer, (split,)):
-                    n = len(block)
-                    values = {name: column.slice(start, n) for name, column in columns.items()}
-                    values["seed"] = pa.array(np.full(n, seed), pa.int64())
-                    values["split"] = pa.array(np.full(n, splits[list(Split).index(split)]))
-                    values["code"] = pa.array(model.assign(block)[:, 0].cpu().numpy(), pa.int64())
-                    ordered = [values[name].cast(_ASSIGNMENTS.field(name).type) for name in _ASSIGNMENTS.names]
-                    writer.write_table(pa.table(ordered, schema=_ASSIGNMENTS))
+                    rows = np.arange(start, start + len(block))
+                    values = {name: store.word_column(name, rows) for name in ("sentence", "position", "word")}
+                    values["seed"] = pa.array(np.full(len(rows), seed))
+                    values["split"] = pa.repeat(pa.scalar(split.value), len(rows))
+                    values["code"] = pa.array(model.assign(block)[:, 0].cpu().numpy())
+                    writer.write_table(_in_schema(values, _ASSIGNMENTS))
 
 
 def write_salient_words(
@@ -97,49 +97,55 @@ def write_salient_words(
     model: ConceptModel,
     parts: Mapping[Split, tuple[WordAttributions, SalientWords]],
 ) -> None:
-    """`salient_words` for all attributed sentences and `attributions` for those of dev."""
-    words, positions, special = (store.word_column(name) for name in ("word", "position", "special"))
-    ids, texts = store.sentence_column("id"), store.sentence_column("text")
-    rows: list[dict[str, Any]] = []
-    for split, (attributions, salient) in parts.items():
-        codes = model.assign(store.gather_words(layer, torch.from_numpy(salient.word_rows)))[:, 0].tolist()
-        offset = store.sentence_ids(split)[0] if len(store.sentence_ids(split)) else 0
-        confidence = torch.softmax(store.logits(split).double(), 1)
-        for index, sentence in enumerate(salient.sentences.tolist()):
-            word = int(salient.word_rows[index])
-            prediction = int(attributions.prediction[index])
-            rows.append(
-                {
-                    "sentence": sentence,
-                    "id": ids[sentence].as_py(),
-                    "split": split.value,
-                    "text": texts[sentence].as_py(),
-                    "label": int(store.sentences.label[sentence]),
-                    "prediction": prediction,
-                    "confidence": float(confidence[sentence - offset, prediction]),
-                    "position": positions[word].as_py(),
-                    "word": words[word].as_py(),
-                    "special": special[word].as_py(),
-                    "attribution": float(salient.scores[index]),
-                    "convergence_delta": float(attributions.convergence_delta[index]),
-                    "logit_change": float(attributions.logit_change[index]),
-                    "steps": int(attributions.steps[index]),
-                    "code": int(codes[index]),
-                }
-            )
-    write_table(folder / "salient_words.parquet", rows, _SALIENT)
+    """`salient_words` for all attributed sentences and `attributions` for those of dev, a block at a time."""
+    with pq.ParquetWriter(folder / "salient_words.parquet", _SALIENT) as writer:
+        for split, (attributions, salient) in parts.items():
+            logits, first = store.logits(split), store.sentence_ids(split)[:1]
+            for start in range(0, len(salient.sentences), BLOCK):
+                rows = slice(start, start + BLOCK)
+                chosen = logits[torch.from_numpy(salient.sentences[rows] - first)]
+                values = _salient_columns(store, layer, model, chosen, attributions, salient, rows)
+                values["split"] = pa.repeat(pa.scalar(split.value), len(chosen))
+                writer.write_table(_in_schema(values, _SALIENT))
     dev = parts[Split.dev][0]
-    taken = pa.array(dev.word_rows)
-    table = pa.table(
-        {
-            "sentence": store.word_column("sentence").take(taken).cast(pa.int64()),
-            "position": positions.take(taken).cast(pa.int64()),
-            "word": words.take(taken),
-            "special": special.take(taken),
-            "attribution": pa.array(dev.scores.astype(np.float64)),
-        }
-    )
-    pq.write_table(table, folder / "attributions.parquet")
+    with pq.ParquetWriter(folder / "attributions.parquet", _ATTRIBUTIONS) as writer:
+        for start in range(0, len(dev.word_rows), BLOCK):
+            words = dev.word_rows[start : start + BLOCK]
+            values = {name: store.word_column(name, words) for name in ("sentence", "position", "word", "special")}
+            values["attribution"] = pa.array(dev.scores[start : start + BLOCK])
+            writer.write_table(_in_schema(values, _ATTRIBUTIONS))
+
+
+def _salient_columns(
+    store: ActivationStore,
+    layer: int,
+    model: ConceptModel,
+    logits: Float[Tensor, "n classes"],
+    attributions: WordAttributions,
+    salient: SalientWords,
+    rows: slice,
+) -> dict[str, Any]:
+    """Columns of some attributed sentences; `logits` are theirs."""
+    sentences, words = salient.sentences[rows], salient.word_rows[rows]
+    prediction = attributions.prediction[rows]
+    confidence = torch.softmax(logits.double(), 1).numpy()[np.arange(len(sentences)), prediction]
+    codes = model.assign(store.gather_words(layer, torch.from_numpy(words)))[:, 0].cpu()
+    return {
+        "sentence": pa.array(sentences),
+        "id": store.sentence_column("id", sentences),
+        "text": store.sentence_column("text", sentences),
+        "label": pa.array(store.sentences.label[sentences]),
+        "prediction": pa.array(prediction),
+        "confidence": pa.array(confidence),
+        "position": store.word_column("position", words),
+        "word": store.word_column("word", words),
+        "special": store.word_column("special", words),
+        "attribution": pa.array(salient.scores[rows]),
+        "convergence_delta": pa.array(attributions.convergence_delta[rows]),
+        "logit_change": pa.array(attributions.logit_change[rows]),
+        "steps": pa.array(attributions.steps[rows]),
+        "code": pa.array(codes.numpy()),
+    }
 
 
 def write_sentence_outcomes(
@@ -154,16 +160,20 @@ def write_sentence_outcomes(
             for removal, outcomes in removals.items():
                 for condition, correct in outcomes.correct.items():
                     for seed, row in zip(seeds, correct, strict=True):
-                        n = len(row)
-                        constant = {
+                        of_all = {
                             "method": method,
                             "removal": removal,
                             "seed": seed,
                             "condition": condition,
                         }
-                        columns = {name: [value] * n for name, value in constant.items()}
-                        columns |= {"sentence": sentences.tolist(), "correct": row.astype(bool).tolist()}
-                        writer.write_table(pa.table(columns, schema=_SENTENCES))
+                        values = {name: pa.repeat(pa.scalar(value), len(row)) for name, value in of_all.items()}
+                        values |= {"sentence": pa.array(sentences), "correct": pa.array(row.astype(np.bool_))}
+                        writer.write_table(_in_schema(values, _SENTENCES))
+
+
+def _in_schema(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """A table with the columns of a schema, in its order and of its types."""
+    return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
@@ -225,6 +235,15 @@ _SALIENT = pa.schema(
         ("logit_change", pa.float64()),
         ("steps", pa.int64()),
         ("code", pa.int64()),
+    ]
+)
+_ATTRIBUTIONS = pa.schema(
+    [
+        ("sentence", pa.int64()),
+        ("position", pa.int64()),
+        ("word", pa.string()),
+        ("special", pa.bool_()),
+        ("attribution", pa.float64()),
     ]
 )
 _SENTENCES = pa.schema(

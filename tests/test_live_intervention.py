@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from clvq_exp.evaluation.controls import MEAN_DIRECTION, OTHER_WORD, PERTURBED, RANDOM_DIRECTION, Perturbation
+from clvq_exp.evaluation.controls import OTHER_WORD, PERTURBED
 from clvq_exp.evaluation.intervention import (
     ALL_WORDS,
     SALIENT_WORD,
     SENTENCE_TOKEN,
+    Bases,
+    Sentences,
     intervene,
     places,
     project_out,
@@ -79,27 +81,41 @@ def test_project_out__touches_the_chosen_tokens_only() -> None:
     torch.testing.assert_close(inner[where], torch.zeros_like(inner[where]), atol=1e-6, rtol=0)
 
 
-def made_with(
-    basis: torch.Tensor, seeds: tuple[int, ...] = (0,)
-) -> dict[tuple[str, int], dict[str, Perturbation]]:
-    conditions = (PERTURBED, RANDOM_DIRECTION, MEAN_DIRECTION, OTHER_WORD)
-    each = Perturbation(torch.zeros(len(TEXTS), basis.shape[-1]), basis)
-    return {("concept", seed): dict.fromkeys(conditions, each) for seed in seeds}
+def bases_of(basis: torch.Tensor, seeds: tuple[int, ...] = (0,)) -> Bases:
+    return {name: dict.fromkeys(seeds, basis) for name in (PERTURBED, OTHER_WORD)}
 
 
 def test_intervene__removing_nothing_changes_nothing(model: EncoderModel) -> None:
     nothing = torch.zeros(len(TEXTS), 1, model.width)
-    found = intervene(
-        model, 2, TEXTS, LABELS, np.zeros(4, dtype=np.int64), made_with(nothing, (0, 1)), "concept", 40, "test"
-    )
+    sentences = Sentences(TEXTS, LABELS, np.zeros(4, dtype=np.int64))
+    found = intervene(model, 2, sentences, bases_of(nothing, (0, 1)), 40)
     logits = model.run(model.pad(model.encode(TEXTS)), [2]).logits
-    right = (logits.argmax(1).numpy() == LABELS).astype(float)
+    right = logits.argmax(1).numpy() == LABELS
     assert set(found) == {SENTENCE_TOKEN, SALIENT_WORD, ALL_WORDS}
     for conditions in found.values():
+        assert set(conditions) == {PERTURBED, OTHER_WORD}
         for outcomes in conditions.values():
-            assert outcomes.flips.sum() == 0
+            assert not outcomes.flips.any()
             np.testing.assert_allclose(outcomes.probability_change, 0, atol=1e-6)
             np.testing.assert_array_equal(outcomes.correct, np.stack([right, right]))
+
+
+def test_intervene__each_condition_and_seed_loses_its_own_directions(model: EncoderModel) -> None:
+    torch.manual_seed(2)
+    given = {
+        name: {
+            seed: torch.nn.functional.normalize(torch.randn(len(TEXTS), 1, model.width), dim=-1) for seed in (3, 5)
+        }
+        for name in (PERTURBED, OTHER_WORD)
+    }
+    sentences = Sentences(TEXTS, LABELS, np.zeros(4, dtype=np.int64))
+    together = intervene(model, 2, sentences, given, 40)[ALL_WORDS]
+    for name, of_seeds in given.items():
+        for index, (seed, basis) in enumerate(of_seeds.items()):
+            alone = intervene(model, 2, sentences, {name: {seed: basis}}, 40)[ALL_WORDS][name]
+            np.testing.assert_array_equal(together[name].probability_change[index], alone.probability_change[0])
+    changes = [row for each in together.values() for row in each.probability_change]
+    assert len({tuple(row) for row in changes}) == 4
 
 
 @pytest.mark.parametrize(
@@ -114,9 +130,7 @@ def test_intervene__equals_changing_those_tokens_by_hand(
     basis = torch.nn.functional.normalize(torch.randn(1, 1, model.width), dim=-1)
     text = TEXTS[:1]
     assert model.tokenizer.tokenize(text[0]) == ["the", "acting", "is", "superb", "."]
-    found = intervene(
-        model, 2, text, LABELS[:1], np.array([3]), made_with(basis.expand(4, -1, -1)), "concept", 40, "test"
-    )
+    found = intervene(model, 2, Sentences(text, LABELS[:1], np.array([3])), bases_of(basis), 40)
     batch = model.pad(model.encode(text))
     run = model.run(batch, [2])
     states = run.hidden[2].clone()

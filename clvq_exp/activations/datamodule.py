@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clvq_exp.activations.batching import length_sorted_batches
-from clvq_exp.activations.store import ActivationStore
+from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.records import ActivationBatch, MicroBatch
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
@@ -75,7 +75,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         source_layer: layer l.
         target_layer: the layer to rebuild.
         micro_batch_words: padded words of a micro-batch at most.
-        resident: device on which to keep the activations of both layers, or None to read the store.
+        resident: device on which to keep the activations of both layers, or None to read the store batch by batch.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         self._budget = micro_batch_words
         self._resident: dict[int, Tensor] = {}
         if resident is not None:
-            self._resident = {layer: store.words(layer).to(resident, copy=True) for layer in set(self._layers)}
+            self._resident = {layer: _resident(store, layer, resident) for layer in set(self._layers)}
 
     def __getitem__(self, key: BatchKey) -> ActivationBatch:
         """The batch of this key, in micro-batches of like length."""
@@ -112,11 +112,44 @@ class ActivationPairs(Dataset[ActivationBatch]):
         source, target = (self._padded(layer, word_ids, real) for layer in self._layers)
         return MicroBatch(source, target, real.to(source.device), word_ids.to(source.device))
 
-    def _padded(self, layer: int, word_ids: Tensor, real: Tensor) -> Float[Tensor, "sentences words d"]:
-        words = self._resident.get(layer)
-        words = self._store.words(layer) if words is None else words
-        rows = word_ids.clamp(min=0).to(words.device)
-        return words[rows].float() * real.to(words.device)[..., None]
+    def _padded(
+        self, layer: int, word_ids: Int64[Tensor, "sentences words"], real: Bool[Tensor, "sentences words"]
+    ) -> Float[Tensor, "sentences words d"]:
+        kept = self._resident.get(layer)
+        if kept is not None:
+            rows = word_ids.clamp(min=0).to(kept.device)
+            return kept[rows].float() * real.to(kept.device)[..., None]
+        padded = torch.zeros((*real.shape, self._store.width))
+        padded[real] = self._store.gather_words(layer, word_ids[real])
+        return padded
+
+
+def _resident(store: ActivationStore, layer: int, device: torch.device) -> Float[Tensor, "n_words d"]:
+    """All words of a layer on a device, in the store's number format, copied a block at a time."""
+    file = store.word_file(layer)
+    words = torch.empty((store.n_words, store.width), dtype=file.dtype, device=device)
+    for start in range(0, store.n_words, BLOCK):
+        words[start : start + BLOCK] = file[start : start + BLOCK].to(device)
+    return words
+
+
+def resident_device(
+    store: ActivationStore, layers: Collection[int], device: torch.device, limit_gib: float
+) -> torch.device | None:
+    """The device that keeps whole layers, or None where batches are read from the store.
+
+    Only a GPU keeps them: in the machine's own memory the file cache does the same, and gives way when somebody
+    else needs the room.
+
+    Args:
+        store: the activations.
+        layers: the layers that training reads.
+        device: where training runs.
+        limit_gib: the most that the layers may take together, in GiB.
+    """
+    files = [store.word_file(layer) for layer in set(layers)]
+    fits = sum(file.rows * file.row_bytes for file in files) <= limit_gib * 2**30
+    return device if fits and device.type != "cpu" else None
 
 
 class ActivationDataModule(pl.LightningDataModule):
@@ -130,7 +163,7 @@ class ActivationDataModule(pl.LightningDataModule):
         micro_batch_words: padded words per forward and backward pass.
         seed: seeds the order of every epoch.
         num_workers: processes that read the store; 0 reads in the training process.
-        resident_gib: keep both layers on `device` when they take no more than this, in GiB.
+        resident_gib: keep both layers on `device`, a GPU, when they take no more than this, in GiB.
         device: where training runs.
     """
 
@@ -150,17 +183,11 @@ class ActivationDataModule(pl.LightningDataModule):
         self.store = store
         self._batch_size = batch_size
         self._seed = seed
-        layers = {source_layer, target_layer}
-        size = sum(store.words(layer).element_size() * store.words(layer).numel() for layer in layers)
-        fits = size <= resident_gib * 2**30 and num_workers == 0
         self._workers = num_workers
-        self.pairs = ActivationPairs(
-            store,
-            source_layer,
-            target_layer,
-            micro_batch_words,
-            resident=(device or torch.device("cpu")) if fits else None,
-        )
+        resident = None
+        if num_workers == 0 and device is not None:
+            resident = resident_device(store, (source_layer, target_layer), device, resident_gib)
+        self.pairs = ActivationPairs(store, source_layer, target_layer, micro_batch_words, resident)
 
     @property
     def steps_per_epoch(self) -> int:

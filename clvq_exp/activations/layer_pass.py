@@ -20,6 +20,7 @@ from clvq_exp.activations.store import LAYER_FACTS, read_sentence_table
 from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.memory import give_back
 from clvq_exp.parts import Ledger
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, Split
@@ -61,6 +62,7 @@ def run_layers(
             if not all(_is_done(ledgers[layer], name, files[layer], rows) for layer in folders):
                 for batch in part:
                     _run_batch(files, batch, model, sentences, settings)
+                    give_back(model.device)
                 for layer, out in files.items():
                     out.flush()
                     ledgers[layer].enter(name, out.checksum(rows))

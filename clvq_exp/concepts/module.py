@@ -14,6 +14,7 @@ from clvq_exp.concepts.base import ConceptSettings, EpochRecord, TrainingDiverge
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
 from clvq_exp.concepts.quantizer import VectorQuantizer
+from clvq_exp.memory import give_back
 from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
 from clvq_exp.seeding import scoped_seed
 from clvq_exp.settings import WeightDecayOn
@@ -112,6 +113,7 @@ class ClvqVaeModule(pl.LightningModule):
         optimizer.step()
         self.quantizer.update(statistics)
         self._train.add(losses, statistics.counts, batch.n_words)
+        give_back(self.device)
 
     def validation_step(self, batch: ActivationBatch, batch_idx: int) -> None:
         """Losses and code use with the nearest codes."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,22 +33,55 @@ REFIT = "refit"
 REFIT_ORIGINAL = "refit_original"
 MATCHED = "_norm_matched"
 
+BASES = (
+    PERTURBED,
+    RANDOM_DIRECTION,
+    RANDOM_ACTIVE_CODE,
+    MEAN_DIRECTION,
+    CENTRED_CONCEPT,
+    OWN_CODE,
+    OTHER_WORD,
+    CLASS_MEANS,
+)
+"""Conditions that remove directions of their own; norm-matched ones use those of others."""
+BLOCK = 512
+"""Sentences whose bases and representations are in memory at once."""
+
 SPECIFIC_AGAINST = (RANDOM_DIRECTION, RANDOM_ACTIVE_CODE, MEAN_DIRECTION, OWN_CODE, OTHER_WORD)
 """Controls whose largest drop is taken off the concept's drop."""
 
 
-class Subjects(NamedTuple):
-    """The sentences that are ablated, at layer l."""
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The sentences that are ablated, at layer l; their activations stay in the store until they are asked for."""
 
-    h: Float[Tensor, "n d"]
-    """Sentence representations."""
-    labels: Int64[Tensor, " n"]
-    salient: Float[Tensor, "n d"]
-    """Raw activation of each sentence's salient word."""
-    salient_rows: NDArray[np.int64]
-    """Its row in the store."""
+    store: ActivationStore
+    layer: int
     sentences: NDArray[np.int64]
     """Rows of the sentences in the store."""
+    salient_rows: NDArray[np.int64]
+    """Row of each one's salient word in the store."""
+
+    def __len__(self) -> int:
+        """How many sentences there are."""
+        return len(self.sentences)
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Gold classes."""
+        return torch.from_numpy(self.store.sentences.label[self.sentences])
+
+    def h(self, rows: NDArray[np.int64]) -> Float[Tensor, "n d"]:
+        """Representations of some of the sentences, by their position."""
+        return self.store.gather_sentences(self.layer, self.sentences[rows])
+
+    def salient(self, rows: NDArray[np.int64]) -> Float[Tensor, "n d"]:
+        """Raw activation of the salient word of some of the sentences."""
+        return self.store.gather_words(self.layer, torch.from_numpy(self.salient_rows[rows]))
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.int64]]:
+        """Positions of all sentences, in order, some at a time."""
+        return (np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
 
 
 class Directions(NamedTuple):
@@ -56,40 +93,13 @@ class Directions(NamedTuple):
     """Orthonormal basis of the differences of class means of h, the widest first."""
 
 
-class Perturbation(NamedTuple):
-    """One condition."""
+class BasisBlock(NamedTuple):
+    """What is removed from some sentences under each condition."""
 
-    h: Float[Tensor, "n d"]
-    """Representations after the removal."""
-    basis: Float[Tensor, "n r d"]
-    """What was removed; zero rows remove nothing."""
-
-
-def subjects(
-    store: ActivationStore,
-    layer: int,
-    split: Split,
-    sentences: NDArray[np.int64],
-    salient_rows: NDArray[np.int64],
-) -> Subjects:
-    """Collect some sentences of a split with their salient words.
-
-    Args:
-        store: the activations.
-        layer: layer l.
-        split: where the sentences are.
-        sentences: their rows in the store, ascending.
-        salient_rows: row of each one's salient word in the store.
-    """
-    of_split = store.sentence_ids(split)
-    chosen = torch.from_numpy(np.searchsorted(of_split, sentences))
-    return Subjects(
-        h=store.sentence_representations(layer, split)[chosen],
-        labels=store.labels(split)[chosen],
-        salient=store.gather_words(layer, torch.from_numpy(salient_rows)),
-        salient_rows=salient_rows,
-        sentences=sentences,
-    )
+    rows: NDArray[np.int64]
+    """Positions of the sentences among all that are ablated."""
+    bases: dict[str, Float[Tensor, "n r d"]]
+    """Condition -> orthonormal basis; zero rows remove nothing."""
 
 
 def layer_directions(store: ActivationStore, layer: int) -> Directions:
@@ -97,62 +107,133 @@ def layer_directions(store: ActivationStore, layer: int) -> Directions:
     total = torch.zeros(store.width, dtype=torch.float64)
     for _, block in store.iterate_words(layer, (Split.train,)):
         total += block.double().sum(0)
-    h = store.sentence_representations(layer, Split.train).double()
-    labels = store.labels(Split.train)
-    means = torch.stack([h[labels == label].mean(0) for label in labels.unique()])
+    means = _class_means(store, layer)
     spread = means - means.mean(0)
     _, _, directions = torch.linalg.svd(spread, full_matrices=False)
     return Directions(unit_rows(total.float()), directions[: len(means) - 1].float())
 
 
-def perturbations(
-    model: ConceptModel,
-    store: ActivationStore,
-    layer: int,
-    who: Subjects,
-    fixed: Directions,
-    active: NDArray[np.int64],
-    removal: str,
-    seed: int,
-) -> dict[str, Perturbation]:
-    """The concept's removal and all controls, as representations and as bases.
+def _class_means(store: ActivationStore, layer: int) -> Float64[Tensor, "c d"]:
+    sentences, labels = store.sentence_ids(Split.train), store.labels(Split.train)
+    classes, class_of = labels.unique(return_inverse=True)
+    sums = torch.zeros((len(classes), store.width), dtype=torch.float64)
+    for start in range(0, len(sentences), BLOCK):
+        h = store.gather_sentences(layer, sentences[start : start + BLOCK])
+        sums.index_add_(0, class_of[start : start + BLOCK], h.double())
+    return sums / torch.bincount(class_of)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """One removal by one fitted model, and the controls beside it: what each sentence loses.
+
+    Bases are made when they are asked for, some sentences at a time. What is random hangs on the seed and on the
+    sentence's position, however many are asked for at once.
+    """
+
+    model: ConceptModel
+    who: Subjects
+    fixed: Directions
+    """Mean direction and class means of the layer."""
+    active: NDArray[np.int64]
+    """Concepts that hold training words."""
+    name: str
+    """One of the model's removals."""
+    seed: int
+    """Of random directions, codes and words."""
+
+    def blocks(self, conditions: Collection[str] = BASES, size: int = BLOCK) -> Iterator[BasisBlock]:
+        """The bases of all sentences, in order, some sentences at a time.
+
+        Args:
+            conditions: which bases, of `BASES`.
+            size: sentences of a block.
+        """
+        width = self.who.store.width
+        draws = _Draws(
+            normal_rows(len(self.who), self.rank, width, torch_generator(self.seed, RANDOM_DIRECTION)),
+            numpy_generator(derived_seed(self.seed, RANDOM_ACTIVE_CODE)),
+            numpy_generator(derived_seed(self.seed, OTHER_WORD)),
+        )
+        for rows in self.who.blocks(size):
+            yield BasisBlock(rows, {name: self._basis(name, rows, draws) for name in conditions})
+
+    @cached_property
+    def rank(self) -> int:
+        """Directions that are removed at once."""
+        return self.own_basis(np.arange(1)).shape[1]
+
+    def own_basis(self, rows: NDArray[np.int64]) -> Float[Tensor, "n r d"]:
+        """What the concepts of some sentences' salient words remove."""
+        return self._directions(self._salient_ids[torch.from_numpy(rows)])
+
+    @cached_property
+    def _salient_ids(self) -> Int64[Tensor, "n r"]:
+        return torch.cat([self._ids(self.who.salient(rows)) for rows in self.who.blocks(BLOCK)])
+
+    def _basis(self, condition: str, rows: NDArray[np.int64], draws: _Draws) -> Float[Tensor, "n r d"]:
+        fixed, n = self.fixed, len(rows)
+        if condition == PERTURBED:
+            return self.own_basis(rows)
+        if condition == RANDOM_DIRECTION:
+            return orthonormal(torch.stack(list(islice(draws.normal, n))))
+        if condition == RANDOM_ACTIVE_CODE:
+            ids = _random_active(self._salient_ids.numpy()[rows], self.active, draws.codes)
+            return _known(self._directions(torch.from_numpy(np.maximum(ids, 0))), ids[:, 0])
+        if condition == MEAN_DIRECTION:
+            return fixed.mean.expand(n, 1, -1)
+        if condition == CENTRED_CONCEPT:
+            return without_direction(self.own_basis(rows), fixed.mean)
+        if condition == OWN_CODE:
+            return self._directions(self._ids(self.who.h(rows)))
+        if condition == OTHER_WORD:
+            words = _other_words(self.who, rows, draws.words)
+            activations = self.who.store.gather_words(self.who.layer, torch.from_numpy(np.maximum(words, 0)))
+            return _known(self._directions(self._ids(activations)), words)
+        assert condition == CLASS_MEANS, condition
+        return fixed.class_means[: self.rank].expand(n, -1, -1)
+
+    def _ids(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n r"]:
+        return self.model.assign(activations).cpu()
+
+    def _directions(self, ids: Int64[Tensor, "n r"]) -> Float[Tensor, "n r d"]:
+        return self.model.directions(ids, self.name).cpu()
+
+
+class _Draws(NamedTuple):
+    """Where the random numbers of the next sentences come from."""
+
+    normal: Iterator[Tensor]
+    codes: np.random.Generator
+    words: np.random.Generator
+
+
+def perturbed(
+    h: Float[Tensor, "n d"], bases: Mapping[str, Float[Tensor, "n r d"]]
+) -> Iterator[tuple[str, Float[Tensor, "n d"]]]:
+    """The representations after each removal, one condition after another; norm-matched controls at the end.
 
     Args:
-        model: a fitted concept model.
-        store: for the other words of each sentence.
-        layer: layer l.
-        who: the sentences.
-        fixed: mean direction and class means of the layer.
-        active: concepts that hold training words.
-        removal: one of the model's removals.
-        seed: of random directions, codes and words.
+        h: untouched representations.
+        bases: condition -> what is removed, all of `BASES`.
     """
-    ids = model.assign(who.salient).cpu()
-    basis = model.directions(ids, removal).cpu()
-    n, rank, width = basis.shape
-    noise = torch.randn((n, rank, width), generator=torch_generator(seed, RANDOM_DIRECTION))
-    other_ids = _random_active(ids.numpy(), active, derived_seed(seed, RANDOM_ACTIVE_CODE))
-    other_rows = _other_words(store, who, derived_seed(seed, OTHER_WORD))
-    other_basis = model.directions(
-        model.assign(store.gather_words(layer, torch.from_numpy(np.maximum(other_rows, 0)))), removal
-    ).cpu()
-    bases = {
-        PERTURBED: basis,
-        RANDOM_DIRECTION: orthonormal(noise),
-        RANDOM_ACTIVE_CODE: _known(
-            model.directions(torch.from_numpy(np.maximum(other_ids, 0)), removal), other_ids[:, 0]
-        ),
-        MEAN_DIRECTION: fixed.mean.expand(n, 1, width),
-        CENTRED_CONCEPT: without_direction(basis, fixed.mean),
-        OWN_CODE: model.directions(model.assign(who.h), removal).cpu(),
-        OTHER_WORD: _known(other_basis, other_rows),
-        CLASS_MEANS: fixed.class_means[:rank].expand(n, -1, width),
-    }
-    made = {name: Perturbation(remove(who.h, each), each) for name, each in bases.items()}
-    norms = component(who.h, basis).norm(dim=1)
+    for name, basis in bases.items():
+        yield name, remove(h, basis)
+    norms = component(h, bases[PERTURBED]).norm(dim=1)
     for name in (RANDOM_DIRECTION, RANDOM_ACTIVE_CODE):
-        made[name + MATCHED] = Perturbation(remove_matched(who.h, bases[name], norms), bases[name])
-    return made
+        yield name + MATCHED, remove_matched(h, bases[name], norms)
+
+
+def normal_rows(n: int, rank: int, width: int, generator: torch.Generator) -> Iterator[Float[Tensor, "r d"]]:
+    """The rows of `torch.randn((n, rank, width))`, to the bit, without holding them all at once.
+
+    torch turns uniform numbers into normal ones sixteen at a time, and draws the last sixteen anew where the
+    number of values does not come out even: so it is asked for sixteen rows at a time, and for the last rows
+    together with those before.
+    """
+    whole = max(0, n // 16 - 1)
+    for size in [16] * whole + [n - 16 * whole]:
+        yield from torch.randn((size, rank, width), generator=generator)
 
 
 def _known(basis: Tensor, ids: NDArray[np.int64]) -> Float[Tensor, "n r d"]:
@@ -160,9 +241,10 @@ def _known(basis: Tensor, ids: NDArray[np.int64]) -> Float[Tensor, "n r d"]:
     return basis.cpu() * torch.from_numpy(ids >= 0)[:, None, None]
 
 
-def _random_active(own: NDArray[np.int64], active: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _random_active(
+    own: NDArray[np.int64], active: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.int64]:
     """For each row, active concepts that are none of the row's own; -1 where there are too few."""
-    generator = numpy_generator(seed)
     n, rank = own.shape
     chosen = np.full((n, rank), -1, dtype=np.int64)
     for row in range(n):
@@ -172,14 +254,13 @@ def _random_active(own: NDArray[np.int64], active: NDArray[np.int64], seed: int)
     return chosen
 
 
-def _other_words(store: ActivationStore, who: Subjects, seed: int) -> NDArray[np.int64]:
+def _other_words(who: Subjects, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     """For each sentence, the row of a random word that is not the salient one; -1 where there is none."""
-    generator = numpy_generator(seed)
-    table = store.sentences
-    rows = np.full(len(who.sentences), -1, dtype=np.int64)
-    for index, (sentence, salient) in enumerate(zip(who.sentences, who.salient_rows, strict=True)):
+    table = who.store.sentences
+    chosen = np.full(len(rows), -1, dtype=np.int64)
+    for index, (sentence, salient) in enumerate(zip(who.sentences[rows], who.salient_rows[rows], strict=True)):
         first, n_words = int(table.first_word[sentence]), int(table.n_words[sentence])
         if n_words > 1:
             drawn = first + int(generator.integers(n_words - 1))
-            rows[index] = drawn + (drawn >= salient)
-    return rows
+            chosen[index] = drawn + (drawn >= salient)
+    return chosen

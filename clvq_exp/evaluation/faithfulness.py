@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -14,14 +17,15 @@ from tqdm import tqdm
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptModel, concept_counts
 from clvq_exp.evaluation.controls import (
+    BLOCK,
     ORIGINAL,
     PERTURBED,
     REFIT,
     REFIT_ORIGINAL,
     Directions,
-    Perturbation,
+    Removal,
     Subjects,
-    perturbations,
+    perturbed,
 )
 from clvq_exp.evaluation.probe import Probe, ProbeData, train_probe
 from clvq_exp.evaluation.projection import remove
@@ -67,62 +71,72 @@ class RemovalOutcomes(NamedTuple):
 
 
 class SeedAblation(NamedTuple):
-    """One seed of one removal."""
+    """One seed of one removal, one value per sentence."""
 
-    made: dict[str, Perturbation]
-    correct: dict[str, NDArray[np.bool_]]
+    correct: dict[str, Bool[Tensor, " n"]]
+    """Condition -> whether the probe is right."""
+    removed_share: dict[str, Float[Tensor, " n"]]
+    """Condition -> share of |h| that is removed."""
+    empty: Bool[Tensor, " n"]
+    """Whether the concept has no direction to remove."""
 
 
 def train_probes(plan: AblationPlan, seed: int) -> Probes:
     """The probes of one seed: trained on the training split, stopped on the validation split."""
-    data = {
-        split: ProbeData(plan.store.sentence_representations(plan.layer, split), plan.store.labels(split))
-        for split in (Split.train, Split.validation)
-    }
+    train, validation = (_untouched(plan, split) for split in (Split.train, Split.validation))
     probe_seed = derived_seed(seed, "probe")
-    original = train_probe(data[Split.train], data[Split.validation], plan.n_classes, plan.probe, probe_seed)
-    if len(plan.refit.h) < 2:  # one to train on and one to stop by
+    original = train_probe(train, validation, plan.n_classes, plan.probe, probe_seed)
+    if len(plan.refit) < 2:  # one to train on and one to stop by
         return Probes(original, None)
     return Probes(original, _refit_probe(plan, plan.refit.h, probe_seed))
 
 
-def ablate(
-    plan: AblationPlan,
-    model: ConceptModel,
-    active: NDArray[np.int64],
-    probes: Probes,
-    removal: str,
-    seed: int,
-) -> SeedAblation:
-    """All conditions of one removal for one seed.
+def _untouched(plan: AblationPlan, split: Split) -> ProbeData:
+    sentences = plan.store.sentence_ids(split)
+    return ProbeData(
+        lambda rows: plan.store.gather_sentences(plan.layer, sentences[rows.numpy()]), plan.store.labels(split)
+    )
+
+
+def ablate(plan: AblationPlan, removal: Removal, probes: Probes, block: int = BLOCK) -> SeedAblation:
+    """All conditions of one removal for one seed, some sentences at a time.
 
     Args:
         plan: sentences and settings.
-        model: the concept model of this seed.
-        active: its concepts that hold training words.
+        removal: what each dev sentence loses.
         probes: the probes of this seed.
-        removal: one of the model's removals.
-        seed: of random directions, codes and words.
+        block: sentences in memory at once.
     """
-    made = perturbations(model, plan.store, plan.layer, plan.dev, plan.fixed, active, removal, seed)
-    labels = plan.dev.labels
-    correct = {ORIGINAL: _correct(probes.original, plan.dev.h, labels)}
-    correct |= {name: _correct(probes.original, each.h, labels) for name, each in made.items()}
-    if probes.refit_original is not None:
-        basis = model.directions(model.assign(plan.refit.salient), removal).cpu()
-        refit = _refit_probe(plan, remove(plan.refit.h, basis), derived_seed(seed, "probe"))
-        correct[REFIT] = _correct(refit, made[PERTURBED].h, labels)
-        correct[REFIT_ORIGINAL] = _correct(probes.refit_original, plan.dev.h, labels)
-    return SeedAblation(made, correct)
+    refit = _refit_after(plan, removal) if probes.refit_original is not None else None
+    correct: dict[str, list[Tensor]] = defaultdict(list)
+    shares: dict[str, list[Tensor]] = defaultdict(list)
+    empty: list[Tensor] = []
+    all_labels = plan.dev.labels
+    for rows, bases in removal.blocks(size=block):
+        h, labels = plan.dev.h(rows), all_labels[torch.from_numpy(rows)]
+        length = h.norm(dim=1).clamp(min=torch.finfo(h.dtype).tiny)
+        correct[ORIGINAL].append(probes.original.predict(h) == labels)
+        for name, left in perturbed(h, bases):
+            correct[name].append(probes.original.predict(left) == labels)
+            shares[name].append((h - left).norm(dim=1) / length)
+        if refit is not None and probes.refit_original is not None:
+            correct[REFIT].append(refit.predict(remove(h, bases[PERTURBED])) == labels)
+            correct[REFIT_ORIGINAL].append(probes.refit_original.predict(h) == labels)
+        empty.append(bases[PERTURBED].abs().sum((1, 2)) == 0)
+    return SeedAblation(_joined(correct), _joined(shares), torch.cat(empty))
+
+
+def _joined(parts: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat(list(each)) for name, each in parts.items()}
 
 
 def ablate_all(
     plan: AblationPlan, models: Mapping[int, ConceptModel], probes: Mapping[int, Probes]
-) -> tuple[dict[str, RemovalOutcomes], dict[tuple[str, int], dict[str, Perturbation]]]:
-    """Every removal of a method over all seeds.
+) -> tuple[dict[str, RemovalOutcomes], dict[str, dict[int, Removal]]]:
+    """Every removal of a method over all seeds, one after another.
 
     Returns:
-        Outcomes by removal, and the perturbations by (removal, seed) for the live intervention.
+        Outcomes by removal, and what is removed by removal and seed, for the live intervention.
     """
     first = next(iter(models.values()))
     active = {
@@ -130,50 +144,49 @@ def ablate_all(
         for seed, model in models.items()
     }
     outcomes: dict[str, RemovalOutcomes] = {}
-    kept: dict[tuple[str, int], dict[str, Perturbation]] = {}
+    removals: dict[str, dict[int, Removal]] = {}
     with tqdm(total=len(first.removals) * len(models), desc=f"ablation, {first.name}", unit="fit") as progress:
-        for removal in first.removals:
+        for name in first.removals:
+            removals[name] = {
+                seed: Removal(model, plan.dev, plan.fixed, active[seed], name, seed)
+                for seed, model in models.items()
+            }
             runs: list[SeedAblation] = []
-            for seed, model in models.items():
-                runs.append(ablate(plan, model, active[seed], probes[seed], removal, seed))
-                kept[removal, seed] = runs[-1].made
+            for seed, removal in removals[name].items():
+                runs.append(ablate(plan, removal, probes[seed]))
                 progress.update()
-            outcomes[removal] = _collect(plan, runs)
-    return outcomes, kept
+            outcomes[name] = _collect(runs, next(iter(removals[name].values())).rank)
+    return outcomes, removals
 
 
-def _collect(plan: AblationPlan, runs: Sequence[SeedAblation]) -> RemovalOutcomes:
-    h = plan.dev.h
-    length = h.norm(dim=1).clamp(min=torch.finfo(h.dtype).tiny)
-    basis = runs[0].made[PERTURBED].basis
+def _collect(runs: Sequence[SeedAblation], rank: int) -> RemovalOutcomes:
     return RemovalOutcomes(
-        correct={
-            name: np.stack([run.correct[name] for run in runs]).astype(np.float64) for name in runs[0].correct
-        },
+        correct={name: np.stack([run.correct[name].numpy() for run in runs]) for name in runs[0].correct},
         removed_norm={
-            name: float(np.mean([float(((h - run.made[name].h).norm(dim=1) / length).mean()) for run in runs]))
-            for name in runs[0].made
+            name: float(np.mean([float(run.removed_share[name].mean()) for run in runs]))
+            for name in runs[0].removed_share
         },
-        rank=basis.shape[1],
-        empty=float(
-            np.mean([float((run.made[PERTURBED].basis.abs().sum((1, 2)) == 0).float().mean()) for run in runs])
-        ),
+        rank=rank,
+        empty=float(np.mean([float(run.empty.float().mean()) for run in runs])),
     )
 
 
-def _correct(probe: Probe, h: Tensor, labels: Tensor) -> NDArray[np.bool_]:
-    return (probe.predict(h) == labels).numpy()
+def _refit_after(plan: AblationPlan, removal: Removal) -> Probe:
+    """A probe that is trained with the concept removed."""
+    of_refit = replace(removal, who=plan.refit)
+
+    def read(rows: NDArray[np.int64]) -> Tensor:
+        return remove(plan.refit.h(rows), of_refit.own_basis(rows))
+
+    return _refit_probe(plan, read, derived_seed(removal.seed, "probe"))
 
 
-def _refit_probe(plan: AblationPlan, h: Tensor, seed: int) -> Probe:
-    order = numpy_generator(seed, "refit split").permutation(len(h))
-    n_held_out = max(1, round(REFIT_HELD_OUT * len(h)))
-    held_out, train = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
+def _refit_probe(plan: AblationPlan, read: Callable[[NDArray[np.int64]], Tensor], seed: int) -> Probe:
+    order = numpy_generator(seed, "refit split").permutation(len(plan.refit))
+    n_held_out = max(1, round(REFIT_HELD_OUT * len(plan.refit)))
     labels = plan.refit.labels
-    return train_probe(
-        ProbeData(h[train], labels[train]),
-        ProbeData(h[held_out], labels[held_out]),
-        plan.n_classes,
-        plan.probe,
-        seed,
-    )
+
+    def data(chosen: NDArray[np.int64]) -> ProbeData:
+        return ProbeData(lambda rows: read(chosen[rows.numpy()]), labels[torch.from_numpy(chosen)])
+
+    return train_probe(data(order[n_held_out:]), data(order[:n_held_out]), plan.n_classes, plan.probe, seed)

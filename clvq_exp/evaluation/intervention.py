@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from clvq_exp.activations.alignment import align
 from clvq_exp.activations.batching import length_sorted_batches
-from clvq_exp.evaluation.controls import MEAN_DIRECTION, OTHER_WORD, PERTURBED, RANDOM_DIRECTION, Perturbation
 from clvq_exp.evaluation.statistics import Outcomes
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.memory import give_back
 from clvq_exp.records import Alignment, EncodedText
 
 SENTENCE_TOKEN = "sentence_token"
 SALIENT_WORD = "salient_word"
 ALL_WORDS = "all_words"
-CONDITIONS = (PERTURBED, RANDOM_DIRECTION, MEAN_DIRECTION, OTHER_WORD)
-"""Conditions that are run in the live model."""
+
+Bases = Mapping[str, Mapping[int, Float[Tensor, "n r d"]]]
+"""condition -> seed -> what each sentence loses."""
+Found = dict[str, dict[str, "LiveOutcomes"]]
+"""place -> condition -> outcomes."""
+
+
+class Sentences(NamedTuple):
+    """Some sentences with what is known about them."""
+
+    texts: Sequence[str]
+    labels: NDArray[np.int64]
+    """Gold classes."""
+    salient_positions: NDArray[np.int64]
+    """Position of each salient word among the white-space tokens; -1 the sentence token."""
 
 
 class LiveOutcomes(NamedTuple):
@@ -67,75 +79,59 @@ def places(model: LanguageModel) -> tuple[str, ...]:
 
 @torch.no_grad()
 def intervene(
-    model: LanguageModel,
-    layer: int,
-    texts: Sequence[str],
-    labels: NDArray[np.int64],
-    salient_positions: NDArray[np.int64],
-    made: Mapping[tuple[str, int], Mapping[str, Perturbation]],
-    removal: str,
-    batch_tokens: int,
-    description: str,
-) -> dict[str, dict[str, LiveOutcomes]]:
-    """Run the sentences through the model with directions removed at layer l.
+    model: LanguageModel, layer: int, sentences: Sentences, bases: Bases, batch_tokens: int, progress: Any = None
+) -> Found:
+    """Run sentences through the model with directions removed at layer l.
 
     Args:
         model: the language model.
         layer: layer l.
-        texts: sentences.
-        labels: their gold classes.
-        salient_positions: position of each salient word among the white-space tokens; -1 the sentence token.
-        made: perturbations by (removal, seed).
-        removal: which removal to run.
+        sentences: all of them are tokenised at once.
+        bases: what is removed.
         batch_tokens: sub-words of one pass.
-        description: shown on the progress bar.
-
-    Returns:
-        place -> condition -> outcomes, over the seeds in `made`.
+        progress: a progress bar over sentences, or None.
     """
-    seeds = [seed for name, seed in made if name == removal]
-    where = places(model)
+    n = len(sentences.texts)
     found = {
-        (place, name): LiveOutcomes(*(np.zeros((len(seeds), len(texts))) for _ in LiveOutcomes._fields))
-        for place in where
-        for name in CONDITIONS
+        place: {name: _no_outcomes(len(of_seeds), n) for name, of_seeds in bases.items()}
+        for place in places(model)
     }
-    with tqdm(total=len(texts), desc=description, unit="sentence") as progress:
-        for batch in _batches(model, texts, batch_tokens):
-            _run_batch(model, layer, batch, labels, salient_positions, made, removal, seeds, found)
+    for batch in _batches(model, sentences.texts, batch_tokens):
+        _run_batch(model, layer, batch, sentences, bases, found)
+        give_back(model.device)
+        if progress is not None:
             progress.update(len(batch.rows))
-    return {place: {name: found[place, name] for name in CONDITIONS} for place in where}
+    return found
+
+
+def _no_outcomes(n_seeds: int, n: int) -> LiveOutcomes:
+    shape = (n_seeds, n)
+    return LiveOutcomes(np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_), np.zeros(shape))
 
 
 def _run_batch(
-    model: LanguageModel,
-    layer: int,
-    batch: _Batch,
-    labels: NDArray[np.int64],
-    salient_positions: NDArray[np.int64],
-    made: Mapping[tuple[str, int], Mapping[str, Perturbation]],
-    removal: str,
-    seeds: Sequence[int],
-    found: dict[tuple[str, str], LiveOutcomes],
+    model: LanguageModel, layer: int, batch: _Batch, sentences: Sentences, bases: Bases, found: Found
 ) -> None:
     tokens = model.pad(batch.encoded)
     untouched = model.run(tokens, [layer])
     before = torch.softmax(untouched.logits, 1).double()
     predicted = before.argmax(1)
     row = torch.arange(len(batch.rows), device=before.device)
-    gold = torch.from_numpy(labels[batch.rows]).to(before.device)
+    gold = torch.from_numpy(sentences.labels[batch.rows]).to(before.device)
     rows = torch.from_numpy(batch.rows)
-    for (place, name), outcomes in found.items():
-        mask = _mask(place, batch, salient_positions[batch.rows], tokens.input_ids.shape[1]).to(model.device)
-        for index, seed in enumerate(seeds):
-            basis = made[removal, seed][name].basis[rows].to(model.device)
-            with model.replacing(layer, project_out(untouched.hidden[layer], basis, mask)):
-                after = torch.softmax(model.class_logits(*tokens), 1).double()
-            classes = after.argmax(1)
-            outcomes.correct[index, batch.rows] = (classes == gold).cpu().numpy()
-            outcomes.flips[index, batch.rows] = (classes != predicted).cpu().numpy()
-            change = after[row, predicted] - before[row, predicted]
-            outcomes.probability_change[index, batch.rows] = change.cpu().numpy()
+    for place, conditions in found.items():
+        positions = sentences.salient_positions[batch.rows]
+        mask = _mask(place, batch, positions, tokens.input_ids.shape[1]).to(model.device)
+        for name, outcomes in conditions.items():
+            for index, basis in enumerate(bases[name].values()):
+                states = project_out(untouched.hidden[layer], basis[rows].to(model.device), mask)
+                with model.replacing(layer, states):
+                    after = torch.softmax(model.class_logits(*tokens), 1).double()
+                classes = after.argmax(1)
+                outcomes.correct[index, batch.rows] = (classes == gold).cpu().numpy()
+                outcomes.flips[index, batch.rows] = (classes != predicted).cpu().numpy()
+                change = after[row, predicted] - before[row, predicted]
+                outcomes.probability_change[index, batch.rows] = change.cpu().numpy()
 
 
 def _batches(model: LanguageModel, texts: Sequence[str], budget: int) -> Iterator[_Batch]:

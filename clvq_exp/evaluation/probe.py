@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,11 +13,15 @@ from torch.nn import functional
 from clvq_exp.seeding import derived_seed, scoped_seed, torch_generator
 from clvq_exp.settings import ProbeSettings
 
+BLOCK = 1024
+"""Representations that are in memory at once when a loss is measured."""
+
 
 class ProbeData(NamedTuple):
-    """Representations with gold labels."""
+    """Representations with gold labels. Representations are read when they are needed, a batch at a time."""
 
-    h: Float[Tensor, "n d"]
+    read: Callable[[Int64[Tensor, " batch"]], Float[Tensor, "batch d"]]
+    """The representations of some rows."""
     labels: Int64[Tensor, " n"]
 
 
@@ -55,13 +60,12 @@ def train_probe(
         seed: of weights, order and dropout.
     """
     with scoped_seed(seed, "probe weights"):
-        probe = Probe(train.h.shape[1], n_classes, settings)
+        probe = Probe(train.read(torch.arange(1)).shape[1], n_classes, settings)
     optimizer = torch.optim.Adam(probe.parameters(), lr=settings.learning_rate)
     best_loss, best_state, waited = float("inf"), probe.state_dict(), 0
     for epoch in range(settings.max_epochs):
         _epoch(probe, optimizer, train, settings, derived_seed(seed, "probe", epoch))
-        with torch.no_grad():
-            loss = float(functional.cross_entropy(probe.eval()(held_out.h), held_out.labels))
+        loss = measure_loss(probe, held_out)
         if loss < best_loss:
             best_loss, waited = loss, 0
             best_state = {name: value.clone() for name, value in probe.state_dict().items()}
@@ -73,13 +77,21 @@ def train_probe(
     return probe.eval()
 
 
+@torch.no_grad()
+def measure_loss(probe: Probe, data: ProbeData) -> float:
+    """Mean cross-entropy of a probe in evaluation mode."""
+    probe.eval()
+    logits = [probe(data.read(rows)) for rows in torch.arange(len(data.labels)).split(BLOCK)]
+    return float(functional.cross_entropy(torch.cat(logits), data.labels))
+
+
 def _epoch(
     probe: Probe, optimizer: torch.optim.Optimizer, train: ProbeData, settings: ProbeSettings, seed: int
 ) -> None:
-    order = torch.randperm(len(train.h), generator=torch_generator(seed, "order"))
+    order = torch.randperm(len(train.labels), generator=torch_generator(seed, "order"))
     probe.train()
     with scoped_seed(seed, "dropout"):
         for rows in order.split(settings.batch_size):
             optimizer.zero_grad()
-            functional.cross_entropy(probe(train.h[rows]), train.labels[rows]).backward()
+            functional.cross_entropy(probe(train.read(rows)), train.labels[rows]).backward()
             optimizer.step()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,17 @@ from scipy import optimize, stats
 from clvq_exp.records import Interval
 from clvq_exp.seeding import numpy_generator
 
-Outcomes = NDArray[np.float64]
-"""One value per seed and sentence, `[seeds, sentences]`: correct (1) or not (0), or any other measure."""
+Outcomes = NDArray[np.bool_] | NDArray[np.float64]
+"""One value per seed and sentence, `[seeds, sentences]`: correct or not, or any other measure."""
+DRAWN_AT_ONCE = 2**18
+"""Random numbers that are in memory at once: resamples and sign flips are drawn a few at a time."""
 
 
 class Bootstrap:
     """One set of resamples, shared by all figures so that differences are paired.
 
-    Seeds and groups of sentences (documents) are drawn with replacement.
+    Seeds and groups of sentences (documents) are drawn with replacement. Each call draws the same resamples again,
+    a few at a time, so that memory does not grow with resamples times groups: ask for many means at once.
 
     Args:
         groups: group of each sentence.
@@ -30,29 +34,41 @@ class Bootstrap:
     """
 
     def __init__(self, groups: Sequence[str], n_seeds: int, samples: int, confidence: float, seed: int) -> None:
-        generator = numpy_generator(seed, "bootstrap")
-        _, group_of = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-        n_groups = int(group_of.max()) + 1
-        drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
-        self._sentence_weights = drawn[:, group_of].astype(np.float64)
-        self._seed_weights = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=samples) / float(
-            n_seeds
-        )
+        self._group_of = number_groups(groups)
+        self._n_groups = int(self._group_of.max()) + 1
+        self._n_seeds = n_seeds
+        self._samples = samples
+        self._seed = seed
         self._tail = (1 - confidence) / 2
 
-    def means(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """The mean of each resample."""
-        sums = np.einsum("bs,sn,bn->b", self._seed_weights, outcomes, self._sentence_weights, optimize=True)
-        return sums / self._sentence_weights.sum(1)
+    def means(self, outcomes: Sequence[Outcomes]) -> NDArray[np.float64]:
+        """The mean of each measure in each resample, `[measures, resamples]`.
+
+        Args:
+            outcomes: measures of the same sentences.
+        """
+        generator = numpy_generator(self._seed, "bootstrap")
+        n, sizes = self._n_groups, np.bincount(self._group_of, minlength=self._n_groups).astype(np.float64)
+        sums = [np.bincount(self._group_of, weights=row, minlength=n) for each in outcomes for row in each]
+        columns = np.stack([sizes, *sums], axis=1)
+        totals = np.empty((self._samples, columns.shape[1]))
+        for rows in _blocks(self._samples, n):
+            weights = generator.multinomial(n, np.full(n, 1 / n), size=rows.stop - rows.start).astype(np.float64)
+            weights[weights @ sizes == 0] = 1.0  # drew none of these sentences: counts them all once
+            totals[rows] = weights @ columns
+        drawn = generator.multinomial(
+            self._n_seeds, np.full(self._n_seeds, 1 / self._n_seeds), size=self._samples
+        ) / float(self._n_seeds)
+        of_seeds = totals[:, 1:].reshape(self._samples, len(outcomes), self._n_seeds)
+        return np.einsum("bs,bks->kb", drawn, of_seeds) / totals[:, 0]
 
     def restrict(self, keep: NDArray[np.bool_]) -> Bootstrap:
-        """The same resamples over some of the sentences."""
-        part = object.__new__(Bootstrap)
-        part._seed_weights = self._seed_weights
-        part._tail = self._tail
-        weights = self._sentence_weights[:, keep]
-        # A resample that drew none of these sentences counts them all once.
-        part._sentence_weights = np.where(weights.sum(1, keepdims=True) > 0, weights, 1.0)
+        """The same resamples over some of the sentences.
+
+        A resample that drew none of these sentences counts them all once.
+        """
+        part = copy(self)
+        part._group_of = self._group_of[keep]
         return part
 
     def interval(self, value: float, resampled: NDArray[np.float64]) -> Interval:
@@ -60,9 +76,23 @@ class Bootstrap:
         low, high = np.quantile(resampled, [self._tail, 1 - self._tail])
         return Interval(value, float(low), float(high))
 
-    def of(self, outcomes: Outcomes) -> Interval:
-        """Mean over seeds and sentences, with its interval."""
-        return self.interval(float(outcomes.mean()), self.means(outcomes))
+    def of(self, outcomes: Sequence[Outcomes]) -> list[Interval]:
+        """Mean over seeds and sentences of each measure, with its interval."""
+        means = self.means(outcomes)
+        return [self.interval(float(each.mean()), row) for each, row in zip(outcomes, means, strict=True)]
+
+
+def number_groups(groups: Sequence[str]) -> NDArray[np.int64]:
+    """A number from 0 for each group, in the order of their names."""
+    numbers = {name: number for number, name in enumerate(sorted(set(groups)))}
+    return np.fromiter((numbers[name] for name in groups), dtype=np.int64, count=len(groups))
+
+
+def _blocks(n: int, width: int) -> Iterator[slice]:
+    """Rows 0 to n in blocks of `DRAWN_AT_ONCE` numbers at most, where a row is no wider than that."""
+    size = max(1, DRAWN_AT_ONCE // max(1, width))
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
 
 
 def relative_drop(original: float | NDArray[np.float64], perturbed: float | NDArray[np.float64]):
@@ -71,7 +101,7 @@ def relative_drop(original: float | NDArray[np.float64], perturbed: float | NDAr
     return np.where(np.asarray(original) == 0, 0.0, (original - perturbed) / safe)
 
 
-def above_majority(correct: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def above_majority(correct: NDArray[np.bool_] | NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """p of the one-sided binomial test that accuracy exceeds the majority class's share."""
     majority = np.bincount(labels).max() / len(labels)
     hits = round(float(correct.sum()))
@@ -120,13 +150,12 @@ def sign_flip_test(a: Outcomes, b: Outcomes, groups: Sequence[str], permutations
         seed: of the flips.
     """
     difference = (a.mean(0) - b.mean(0)).astype(np.float64)
-    _, group_of = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    sums = np.bincount(group_of, weights=difference)
+    sums = np.bincount(number_groups(groups), weights=difference)
     observed = float(sums.sum()) / len(difference)
     generator = numpy_generator(seed, "sign flips")
     hits = 0
-    for start in range(0, permutations, 1000):
-        signs = generator.choice([-1.0, 1.0], size=(min(1000, permutations - start), len(sums)))
+    for rows in _blocks(permutations, len(sums)):
+        signs = generator.choice([-1.0, 1.0], size=(rows.stop - rows.start, len(sums)))
         flipped = signs @ sums / len(difference)
         hits += int((np.abs(flipped) >= abs(observed) - 1e-12).sum())
     return PairedTest(observed, (hits + 1) / (permutations + 1))

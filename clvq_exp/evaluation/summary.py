@@ -52,7 +52,7 @@ def faithfulness_figures(
     figures: dict[str, Any] = _accuracies_and_drops(correct, bootstrap)
     n_seeds, n = correct[ORIGINAL].shape
     p_value = max(above_majority(correct[ORIGINAL][seed], labels) for seed in range(n_seeds))
-    noise = float(np.abs(correct[ORIGINAL] - correct[RANDOM_DIRECTION]).mean())
+    noise = float((correct[ORIGINAL] != correct[RANDOM_DIRECTION]).mean())
     figures |= {
         "standard_deviation": {
             name: float(each.mean(1).std(ddof=1)) if n_seeds > 1 else None for name, each in correct.items()
@@ -71,7 +71,7 @@ def faithfulness_figures(
 
 def _accuracies_and_drops(correct: Mapping[str, Outcomes], bootstrap: Bootstrap) -> dict[str, Any]:
     accuracies = {name: float(each.mean()) for name, each in correct.items()}
-    resampled = {name: bootstrap.means(each) for name, each in correct.items()}
+    resampled = dict(zip(correct, bootstrap.means(list(correct.values())), strict=True))
     drops = {
         name: (
             float(relative_drop(accuracies[ORIGINAL], accuracies[name])),
@@ -103,20 +103,19 @@ def intervention_figures(
     live: Mapping[str, Mapping[str, LiveOutcomes]], original: Outcomes, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """place -> condition -> accuracy, flips, change of the predicted class's probability."""
-    return {
-        place: {
-            ORIGINAL: {"accuracy": bootstrap.of(original).as_dict()},
-            **{
-                name: {
-                    "accuracy": bootstrap.of(each.correct).as_dict(),
-                    "flips": bootstrap.of(each.flips).as_dict(),
-                    "probability_change": bootstrap.of(each.probability_change).as_dict(),
-                }
-                for name, each in conditions.items()
-            },
-        }
+    names = {"accuracy": "correct", "flips": "flips", "probability_change": "probability_change"}
+    where = [
+        (place, condition, name)
         for place, conditions in live.items()
-    }
+        for condition in conditions
+        for name in names
+    ]
+    measures = [getattr(live[place][condition], names[name]) for place, condition, name in where]
+    untouched, *intervals = bootstrap.of([original, *measures])
+    figures: dict[str, Any] = {place: {ORIGINAL: {"accuracy": untouched.as_dict()}} for place in live}
+    for (place, condition, name), interval in zip(where, intervals, strict=True):
+        figures[place].setdefault(condition, {})[name] = interval.as_dict()
+    return figures
 
 
 def codebook_figures(models: Mapping[int, ConceptModel]) -> dict[str, Any]:

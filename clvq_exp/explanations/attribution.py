@@ -14,6 +14,7 @@ from torch import Tensor
 from clvq_exp.activations.alignment import align
 from clvq_exp.activations.batching import length_sorted_batches
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.memory import give_back
 from clvq_exp.records import Alignment, EncodedText
 from clvq_exp.settings import AttributionSettings
 
@@ -92,6 +93,7 @@ def _attribute_all(
             batch = [encoded[member] for member in members]
             alignments = [align(texts[int(block[member])], encoded[member]) for member in members]
             scores = _token_scores(model, batch, steps, budget)
+            give_back(model.device)
             for row, member in enumerate(members):
                 yield int(block[member]), _of_words(scores, row, alignments[row], steps)
 

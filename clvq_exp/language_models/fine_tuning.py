@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import TrainerCallback
 
-from clvq_exp.artifacts import write_json
+from clvq_exp.artifacts import folder_checksum, write_json
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.language_models.encoder import length_limit
 from clvq_exp.language_models.loading import load_checkpoint
+from clvq_exp.memory import give_back
+from clvq_exp.parts import Ledger
 from clvq_exp.records import Sentence
 from clvq_exp.settings import FineTuningSettings, ModelSettings
 
@@ -50,7 +54,7 @@ def fine_tune(
     held_out: Sequence[Sentence],
     device: torch.device,
 ) -> None:
-    """Fine-tune the encoder in `folder` and save it below `out`.
+    """Fine-tune the encoder in `folder` and save it below `out`; a killed run goes on behind its last epoch.
 
     Args:
         folder: a pre-trained encoder.
@@ -87,7 +91,10 @@ def fine_tune(
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
         compute_metrics=_accuracy,
     )
-    result = trainer.train()
+    epochs = _Epochs(out / "work")
+    trainer.add_callback(epochs)
+    trainer.add_callback(_Memory(device))
+    result = trainer.train(resume_from_checkpoint=epochs.last())
     if not np.isfinite(result.training_loss):
         raise LanguageModelError(
             f"fine-tuning of {model.name} diverged (loss {result.training_loss}); lower fine_tuning.learning_rate"
@@ -100,10 +107,53 @@ def fine_tune(
         "sentences": len(train),
         "held_out": len(held_out),
         "epochs": settings.epochs,
-        "training_loss": float(result.training_loss),
     }
+    shutil.rmtree(out / "work")
     write_json(out / RESULT, summary)
     log.info("fine-tuned %s: accuracy %.4f on %d sentences", model.name, summary["accuracy"], len(held_out))
+
+
+class _Memory(TrainerCallback):
+    """Gives freed memory back after every batch."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A training step is done."""
+        del args, state, control, kwargs
+        give_back(self._device)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A batch of held-out sentences is done."""
+        del args, state, control, kwargs
+        give_back(self._device)
+
+
+class _Epochs(TrainerCallback):
+    """The checkpoint of the last epoch, with a checksum: what is half-written or changed is not gone on from."""
+
+    def __init__(self, work: Path) -> None:
+        work.mkdir(exist_ok=True)
+        self._work = work
+        self._ledger = Ledger(work)
+
+    def last(self) -> str | None:
+        """The folder to go on from, or None."""
+        for folder in sorted(self._work.glob("checkpoint-*"), key=_step, reverse=True):
+            if self._ledger.holds(folder.name) and self._ledger.is_intact(folder.name, folder_checksum(folder)):
+                return str(folder)
+        return None
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A checkpoint is whole."""
+        del args, control, kwargs
+        folder = self._work / f"checkpoint-{state.global_step}"
+        self._ledger.enter(folder.name, folder_checksum(folder))
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def _arguments(work: Path, settings: FineTuningSettings, n_train: int, device: torch.device) -> Any:
@@ -121,7 +171,8 @@ def _arguments(work: Path, settings: FineTuningSettings, n_train: int, device: t
         seed=settings.seed,
         train_sampling_strategy="group_by_length",
         use_cpu=device.type == "cpu",
-        save_strategy="no",
+        save_strategy="epoch",
+        save_total_limit=2,  # the one before goes when the next is whole and entered, not when it begins
         report_to="none",
         logging_strategy="no",
         logging_nan_inf_filter=False,  # else a loss of NaN counts as the mean of those before, and nobody sees it

@@ -18,6 +18,7 @@ from clvq_exp.activations.datamodule import (
     BatchKey,
     OrderedBatches,
     RandomBatches,
+    resident_device,
 )
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
@@ -179,35 +180,47 @@ def is_resident(data: ActivationDataModule) -> bool:
     return bool(data.pairs._resident)
 
 
-def test_resident__batches_equal_those_read_from_the_store(module: Callable[..., ActivationDataModule]):
-    resident, read = module(resident_gib=4.0), module(resident_gib=0.0)
-    assert (is_resident(resident), is_resident(read)) == (True, False)
-    assert_same(epoch(resident, 1), epoch(read, 1))
+def resident_pairs(store: ActivationStore) -> ActivationPairs:
+    return ActivationPairs(store, 1, 3, 64, resident=torch.device("cpu"))
 
 
-def test_resident__only_when_both_layers_fit(module: Callable[..., ActivationDataModule], store: ActivationStore):
-    one = store.n_words * store.width * 4 / 2**30
-    assert not is_resident(module(resident_gib=1.99 * one))
-    assert is_resident(module(resident_gib=2 * one))
-    assert is_resident(module(resident_gib=one, target_layer=1))
+def read_by(pairs: ActivationPairs, keys: list[BatchKey]) -> list[ActivationBatch]:
+    return [pairs[key] for key in keys]
 
 
-def test_resident__half_formats_take_half_the_room_and_give_float32(
-    cache: Any, model: Any, splits: Any, module: Callable[..., ActivationDataModule]
+def test_resident__batches_equal_those_read_from_the_store(store: ActivationStore):
+    keys = orders(RandomBatches(store.sentence_ids(Split.train), BATCH, 5), 1)
+    assert_same(read_by(resident_pairs(store), keys), read_by(ActivationPairs(store, 1, 3, 64), keys))
+
+
+def test_resident__only_on_a_gpu_that_has_room_for_both_layers(store: ActivationStore):
+    one, gpu = store.n_words * store.width * 4 / 2**30, torch.device("cuda")
+    assert resident_device(store, [1, 3], gpu, 1.99 * one) is None
+    assert resident_device(store, [1, 3], gpu, 2 * one) == gpu
+    assert resident_device(store, [1, 1], gpu, one) == gpu
+    assert resident_device(store, [1, 3], torch.device("cpu"), 4.0) is None
+
+
+def test_resident__not_on_the_cpu_whatever_the_room(module: Callable[..., ActivationDataModule]):
+    assert not is_resident(module(resident_gib=4.0))
+    assert not is_resident(module(resident_gib=4.0, device=torch.device("cpu")))
+
+
+@pytest.mark.parametrize("dtype", list(StoreDtype))
+def test_resident__keeps_the_store_s_format_and_gives_float32(
+    cache: Any, model: Any, splits: Any, dtype: StoreDtype
 ):
-    settings = ActivationSettings(batch_tokens=256, dtype=StoreDtype.bfloat16)
+    settings = ActivationSettings(batch_tokens=256, dtype=dtype)
     short = extract(cache, model, splits, [1, 3], settings, model.max_length)
-    room = 2 * short.n_words * short.width * 2 / 2**30
-    resident = module(store=short, resident_gib=room)
-    assert is_resident(resident)
-    assert_same(epoch(resident), epoch(module(store=short, resident_gib=0.0)))
-    assert epoch(resident)[0].micro_batches[0].source.dtype == torch.float32
-
-
-def test_resident__is_a_copy_of_the_store(store: ActivationStore):
-    pairs = ActivationPairs(store, 1, 3, 64, resident=torch.device("cpu"))
-    assert pairs._resident[1].data_ptr() != store.words(1).data_ptr()
-    assert torch.equal(pairs._resident[1], store.words(1))
+    resident, read = resident_pairs(short), ActivationPairs(short, 1, 3, 64)
+    assert torch.equal(resident._resident[1], short.words(1))
+    assert resident._resident[1].dtype == short.words(1).dtype
+    keys = orders(RandomBatches(short.sentence_ids(Split.train), BATCH, 5), 0)
+    assert_same(read_by(resident, keys), read_by(read, keys))
+    assert {each.source.dtype for each in resident[keys[0]].micro_batches} == {torch.float32}
+    room = 2 * short.n_words * short.width * short.words(1).element_size() / 2**30
+    assert resident_device(short, [1, 3], torch.device("cuda"), room) == torch.device("cuda")
+    assert resident_device(short, [1, 3], torch.device("cuda"), 0.99 * room) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings, strategies
 from torch.utils.data import DataLoader, Dataset
 
 from clvq_exp.activations.datamodule import ActivationPairs, BatchKey
-from clvq_exp.activations.store import ActivationStore, create_activations, open_activations
+from clvq_exp.activations.row_file import TORCH_TYPES, RowFile
+from clvq_exp.activations.store import SENTENCES_TABLE, WORDS_TABLE, ActivationStore
+from clvq_exp.artifacts import DamagedArtifactError
 from clvq_exp.settings import Split, StoreDtype
 
 
@@ -102,6 +107,13 @@ def test_words__what_is_written_into_them_never_reaches_the_file(store: Activati
     assert not torch.equal(fresh.words(1)[0], ActivationStore(store.tables, store.layer_folders).words(1)[0])
 
 
+def test_gather_sentences__takes_rows_of_the_store_in_any_order(store: ActivationStore):
+    dev = store.sentence_ids(Split.dev)
+    rows = dev[[2, 0, 2]]
+    assert torch.equal(store.gather_sentences(3, rows), store.sentence_representations(3, Split.dev)[[2, 0, 2]])
+    assert store.gather_sentences(3, rows[:0]).shape == (0, store.width)
+
+
 def test_words__are_mapped_when_they_are_asked_for(store: ActivationStore):
     lazy = ActivationStore(store.tables, store.layer_folders)
     assert lazy._maps == {}
@@ -137,27 +149,114 @@ def test_store__is_opened_by_processes_that_share_nothing(store: ActivationStore
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+# --- rows of a file
+
+
+def row_file(folder: Path, dtype: StoreDtype, rows: int = 23, width: int = 5) -> RowFile:
+    """A file of random rows, written as raw memory."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn((rows, width), generator=generator).to(TORCH_TYPES[dtype])
+    (folder / "words.bin").write_bytes(values.view(torch.uint8).numpy().tobytes())
+    return RowFile(folder / "words.bin", rows, width, dtype)
+
+
+def mapped(file: RowFile) -> torch.Tensor:
+    """The same rows through a memory map."""
+    bits = np.int32 if file.dtype is torch.float32 else np.int16
+    array = np.memmap(file.path, dtype=bits, mode="r", shape=(file.rows, file.width))
+    return torch.from_numpy(np.array(array)).view(file.dtype)
+
+
 @pytest.mark.parametrize("dtype", list(StoreDtype))
-def test_activations__come_back_from_the_file_as_they_went_in(tmp_path, dtype: StoreDtype):
-    values = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype.value))
-    file = create_activations(tmp_path / "a.bin", 5, 3, dtype)
-    file[torch.arange(5)] = values
-    assert file.dtype == values.dtype
-    assert (tmp_path / "a.bin").stat().st_size == values.numel() * values.element_size()
-    assert torch.equal(open_activations(tmp_path / "a.bin", 5, 3, dtype), values)
-
-
-def test_create_activations__takes_its_final_size_at_once(tmp_path):
-    create_activations(tmp_path / "a.bin", 1000, 8, StoreDtype.float32)
-    assert (tmp_path / "a.bin").stat().st_size == 1000 * 8 * 4
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [4],
+        [0, 1, 2, 3],
+        [22],
+        [7, 3, 3, 22, 0],
+        [5, 6, 7, 1, 2, 20, 21, 22],
+        [9, 8, 7],
+        list(range(23)),
+        [],
+    ],
+    ids=str,
+)
+def test_rows__are_those_of_a_memory_map(tmp_path: Path, dtype: StoreDtype, rows: list[int]):
+    file = row_file(tmp_path, dtype)
+    chosen = torch.tensor(rows, dtype=torch.int64)
+    expected = mapped(file)[chosen]
+    for asked in (chosen, chosen.numpy()):
+        found = file[asked]
+        assert found.dtype == file.dtype
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", list(StoreDtype))
-def test_activations__no_rows_can_be_written_and_read(tmp_path, dtype: StoreDtype):
-    assert create_activations(tmp_path / "a.bin", 0, 3, dtype).shape == (0, 3)
-    empty = open_activations(tmp_path / "a.bin", 0, 3, dtype)
-    assert empty.shape == (0, 3)
-    assert empty.dtype == getattr(torch, dtype.value)
+def test_rows__slices_are_those_of_a_memory_map(tmp_path: Path, dtype: StoreDtype):
+    file = row_file(tmp_path, dtype)
+    for rows in (slice(0, 23), slice(5, 9), slice(20, 40), slice(3, 3), slice(None), slice(9, 2)):
+        assert torch.equal(file[rows], mapped(file)[rows])
+
+
+@given(rows=strategies.lists(strategies.integers(0, 22), max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_rows__any_choice_in_any_order(tmp_path: Path, rows: list[int]):
+    file = row_file(tmp_path, StoreDtype.float16)
+    chosen = np.array(rows, dtype=np.int64)
+    assert torch.equal(file[chosen], mapped(file)[torch.from_numpy(chosen)])
+
+
+def test_rows__what_is_read_is_the_reader_s_own(tmp_path: Path):
+    file = row_file(tmp_path, StoreDtype.float32)
+    before = file.path.read_bytes()
+    file[0:3].zero_()
+    assert file.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("row", [-1, 23])
+def test_rows__that_are_not_there_are_refused(tmp_path: Path, row: int):
+    file = row_file(tmp_path, StoreDtype.float32)
+    with pytest.raises(IndexError, match="23"):
+        file[np.array([0, row])]
+    with pytest.raises(IndexError, match="no step"):
+        file[::2]
+
+
+def test_rows__of_a_file_that_was_cut_name_it(tmp_path: Path):
+    file = row_file(tmp_path, StoreDtype.float32)
+    file.path.write_bytes(file.path.read_bytes()[:-4])
+    assert torch.equal(file[0:22], mapped(RowFile(file.path, 22, 5, StoreDtype.float32)))
+    with pytest.raises(DamagedArtifactError, match=r"words\.bin ends before its 23 rows of 20 bytes"):
+        file[20:23]
+
+
+def test_rows__no_rows_need_no_file(tmp_path: Path):
+    file = RowFile(tmp_path / "absent.bin", 0, 3, StoreDtype.bfloat16)
+    assert file[0:0].shape == file[torch.zeros(0, dtype=torch.int64)].shape == (0, 3)
+
+
+# --- columns of the tables
+
+
+@pytest.mark.parametrize("group_size", [1, 5, 1000])
+@pytest.mark.parametrize("rows", [[0], [3, 4, 5], [11, 2, 2, 40, 0], []], ids=str)
+def test_columns__of_some_rows_are_those_rows_of_the_whole(
+    store: ActivationStore, tmp_path: Path, group_size: int, rows: list[int]
+):
+    for name in (WORDS_TABLE, SENTENCES_TABLE):
+        pq.write_table(pq.read_table(store.tables / name), tmp_path / name, row_group_size=group_size)
+    cut = ActivationStore.__new__(ActivationStore)  # the layers are of no interest here
+    cut.tables = tmp_path
+    chosen = np.array(rows, dtype=np.int64)
+    for name in ("sentence", "position", "word", "special"):
+        whole = store.word_column(name).to_pylist()
+        assert cut.word_column(name).to_pylist() == whole
+        assert cut.word_column(name, chosen).to_pylist() == [whole[row] for row in rows]
+        assert cut.word_column(name, chosen).type == store.word_column(name).type
+    for name in ("id", "text", "label"):
+        whole = store.sentence_column(name).to_pylist()
+        assert cut.sentence_column(name, chosen).to_pylist() == [whole[row] for row in rows]
 
 
 def test_word_range__of_splits_with_another_between_them_is_refused(store: ActivationStore):

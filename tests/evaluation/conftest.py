@@ -21,11 +21,10 @@ from clvq_exp.activations.store import (
     WORD_ACTIVATIONS,
     WORDS_TABLE,
     ActivationStore,
-    create_activations,
 )
 from clvq_exp.artifacts import write_json
 from clvq_exp.concepts.base import CONCEPT, MEMBER_MEAN, ConceptModel, FitRun, FitSummary
-from clvq_exp.settings import LayerPair, Split, StoreDtype
+from clvq_exp.settings import LayerPair, Split
 
 LAYER = 2
 
@@ -68,7 +67,7 @@ def write_store(folder: Path, splits: Mapping[Split, Sequence[MadeSentence]]) ->
         (SENTENCE_REPRESENTATIONS, torch.stack([sentence.words[0] for _, sentence in made])),
         (LOGITS, torch.zeros(len(made), 2)),
     ):
-        create_activations(layer / name, len(rows), rows.shape[1], StoreDtype.float32)[:] = rows
+        rows.float().numpy().tofile(layer / name)
     facts = {"layer": LAYER, "width": width, "dtype": "float32", "after_final_norm": False}
     write_json(layer / LAYER_FACTS, facts)
     return ActivationStore(tables, {LAYER: layer})

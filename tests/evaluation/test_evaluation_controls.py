@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -9,12 +9,13 @@ from torch import Tensor
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.evaluation.controls import (
+    BASES,
     Directions,
-    Perturbation,
+    Removal,
     Subjects,
     layer_directions,
-    perturbations,
-    subjects,
+    normal_rows,
+    perturbed,
 )
 from clvq_exp.evaluation.projection import component
 from clvq_exp.settings import Split
@@ -28,56 +29,76 @@ NAMES = {
 }
 
 
+class Condition(NamedTuple):
+    h: Tensor
+    basis: Tensor
+
+
 def dev_subjects(store: ActivationStore, n: int | None = None) -> Subjects:
     rows = store.sentence_ids(Split.dev)[:n]
-    return subjects(store, LAYER, Split.dev, rows, store.sentences.first_word[rows] + 1)
+    return Subjects(store, LAYER, rows, store.sentences.first_word[rows] + 1)
+
+
+def all_of(who: Subjects) -> np.ndarray:
+    return np.arange(len(who))
+
+
+def conditions(removal: Removal, size: int = 10_000) -> dict[str, Condition]:
+    """All conditions of a removal, over all its sentences, made `size` sentences at a time."""
+    parts: dict[str, list[Condition]] = {}
+    for rows, bases in removal.blocks(size=size):
+        for name, h in perturbed(removal.who.h(rows), bases):
+            parts.setdefault(name, []).append(Condition(h, bases[name.removesuffix("_norm_matched")]))
+    return {name: Condition(*(torch.cat(each) for each in zip(*of, strict=True))) for name, of in parts.items()}
 
 
 def made(
     model: Any, store: ActivationStore, active: list[int], removal: str = CONCEPT, seed: int = 0
-) -> tuple[Subjects, Directions, dict[str, Perturbation]]:
+) -> tuple[Subjects, Directions, dict[str, Condition]]:
     who, fixed = dev_subjects(store), layer_directions(store, LAYER)
-    found = perturbations(model, store, LAYER, who, fixed, np.array(active), removal, seed)
-    return who, fixed, found
+    return who, fixed, conditions(Removal(model, who, fixed, np.array(active), removal, seed))
 
 
-def axis(perturbation: Perturbation) -> Tensor:
+def axis(condition: Condition) -> Tensor:
     """Which axis each sentence loses; -1 where nothing is removed."""
-    basis = perturbation.basis[:, 0]
+    basis = condition.basis[:, 0]
     return torch.where(basis.abs().sum(1) > 0, basis.abs().argmax(1), -1)
 
 
 def test_subjects__collect_the_right_rows(labelled_store: ActivationStore) -> None:
     chosen = labelled_store.sentence_ids(Split.dev)[[3, 7, 100]]
     salient = labelled_store.sentences.first_word[chosen] + 2
-    who = subjects(labelled_store, LAYER, Split.dev, chosen, salient)
-    words = labelled_store.words(LAYER)
-    assert torch.equal(who.h, words[torch.from_numpy(labelled_store.sentences.first_word[chosen])])
-    assert torch.equal(who.salient, words[torch.from_numpy(salient)])
+    who = Subjects(labelled_store, LAYER, chosen, salient)
+    words, some = labelled_store.words(LAYER), np.array([2, 0])
+    assert torch.equal(who.h(some), words[torch.from_numpy(labelled_store.sentences.first_word[chosen[some]])])
+    assert torch.equal(who.salient(some), words[torch.from_numpy(salient[some])])
     assert who.labels.tolist() == labelled_store.sentences.label[chosen].tolist()
+    assert [block.tolist() for block in who.blocks(2)] == [[0, 1], [2]]
 
 
 def test_conditions__are_those_of_the_documentation(labelled_store: ActivationStore, axes: Any) -> None:
     who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
     assert set(found) == NAMES
     for name, each in found.items():
-        assert each.h.shape == who.h.shape, name
-        assert each.basis.shape[0::2] == who.h.shape, name
+        assert each.h.shape == (len(who), 12), name
+        assert each.basis.shape[0::2] == (len(who), 12), name
 
 
 def test_removals__leave_nothing_along_their_basis(labelled_store: ActivationStore, axes: Any) -> None:
     who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
+    h = who.h(all_of(who))
     for name, each in found.items():
         if not name.endswith("_norm_matched"):
             assert torch.einsum("nd,nrd->nr", each.h, each.basis).abs().max() < 1e-5, name
-            assert torch.allclose(each.h, who.h - component(who.h, each.basis), atol=1e-6), name
+            assert torch.allclose(each.h, h - component(h, each.basis), atol=1e-6), name
 
 
 def test_matched_controls__move_as_far_as_the_concept(labelled_store: ActivationStore, axes: Any) -> None:
     who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
-    length = (who.h - found["perturbed"].h).norm(dim=1)
+    h = who.h(all_of(who))
+    length = (h - found["perturbed"].h).norm(dim=1)
     for name in ("random_direction_norm_matched", "random_active_code_norm_matched"):
-        assert torch.allclose((who.h - found[name].h).norm(dim=1), length, atol=1e-4), name
+        assert torch.allclose((h - found[name].h).norm(dim=1), length, atol=1e-4), name
         assert torch.equal(found[name].basis, found[name.removesuffix("_norm_matched")].basis)
 
 
@@ -94,7 +115,7 @@ def test_random_direction__is_unit_and_anew_for_each_sentence(labelled_store: Ac
 
 def test_random_active_code__is_active_and_never_the_own(labelled_store: ActivationStore, axes: Any) -> None:
     who, _, found = made(axes, labelled_store, [0, 1, 3])
-    own, drawn = axes.assign(who.salient)[:, 0], axis(found["random_active_code"])
+    own, drawn = axes.assign(who.salient(all_of(who)))[:, 0], axis(found["random_active_code"])
     assert (drawn != own).all()
     assert set(drawn.tolist()) == {1, 3}, "concept 2 holds no word"
     assert 0.3 < (drawn == 1).float().mean() < 0.7
@@ -105,8 +126,8 @@ def test_random_active_code__removes_nothing_where_there_is_no_other(
 ) -> None:
     who, _, found = made(axes, labelled_store, [0])
     assert (axis(found["random_active_code"]) == -1).all()
-    assert torch.equal(found["random_active_code"].h, who.h)
-    assert torch.equal(found["random_active_code_norm_matched"].h, who.h)
+    assert torch.equal(found["random_active_code"].h, who.h(all_of(who)))
+    assert torch.equal(found["random_active_code_norm_matched"].h, who.h(all_of(who)))
 
 
 def test_other_word__is_another_word_of_the_same_sentence(make_store: Any, sentence: type[Any], axes: Any) -> None:
@@ -117,18 +138,18 @@ def test_other_word__is_another_word_of_the_same_sentence(make_store: Any, sente
     store = make_store({Split.train: [one(0, 1), one(2, 3)], Split.dev: dev})
     rows = store.sentence_ids(Split.dev)
     offset = np.array([1] * 60 + [0] * 10)
-    who = subjects(store, LAYER, Split.dev, rows, store.sentences.first_word[rows] + offset)
-    found = perturbations(axes, store, LAYER, who, layer_directions(store, LAYER), np.arange(4), CONCEPT, 0)
+    who = Subjects(store, LAYER, rows, store.sentences.first_word[rows] + offset)
+    found = conditions(Removal(axes, who, layer_directions(store, LAYER), np.arange(4), CONCEPT, 0))
     drawn = axis(found["other_word"])
     assert set(drawn[:60].tolist()) == {0, 2, 3}, "every word but the salient one"
     assert drawn[60:65].tolist() == [3] * 5
     assert drawn[65:].tolist() == [-1] * 5, "a sentence of one word has no other"
-    assert torch.equal(found["other_word"].h[65:], who.h[65:])
+    assert torch.equal(found["other_word"].h[65:], who.h(all_of(who)[65:]))
 
 
 def test_own_code__is_the_code_of_the_representation(labelled_store: ActivationStore, axes: Any) -> None:
     who, _, found = made(axes, labelled_store, [0, 1, 2, 3])
-    assert torch.equal(axis(found["own_code"]), axes.assign(who.h)[:, 0])
+    assert torch.equal(axis(found["own_code"]), axes.assign(who.h(all_of(who)))[:, 0])
 
 
 def test_mean_direction__is_unit_and_the_same_for_every_method(labelled_store: ActivationStore, axes: Any) -> None:
@@ -179,3 +200,44 @@ def test_class_means__take_no_more_than_the_removal_s_rank(
     assert len(fixed.class_means) == 2
     assert found["perturbed"].basis.shape[1] == found["class_means"].basis.shape[1] == 1
     assert found["random_direction"].basis.shape[1] == found["random_active_code"].basis.shape[1] == 1
+
+
+# --- some sentences at a time
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 64, 199, 200, 1000])
+def test_blocks__their_size_changes_no_bit(labelled_store: ActivationStore, axes: Any, size: int) -> None:
+    who, fixed = dev_subjects(labelled_store), layer_directions(labelled_store, LAYER)
+    removal = Removal(axes, who, fixed, np.arange(4), CONCEPT, 3)
+    whole, parts = conditions(removal), conditions(removal, size)
+    assert set(whole) == set(parts) == NAMES
+    for name in whole:
+        assert torch.equal(parts[name].basis, whole[name].basis), name
+        assert torch.equal(parts[name].h, whole[name].h), name
+
+
+def test_blocks__a_condition_is_the_same_without_the_others(labelled_store: ActivationStore, axes: Any) -> None:
+    who, fixed = dev_subjects(labelled_store), layer_directions(labelled_store, LAYER)
+    removal = Removal(axes, who, fixed, np.arange(4), CONCEPT, 3)
+    whole = conditions(removal)
+    for name in BASES:
+        alone = torch.cat([block.bases[name] for block in removal.blocks([name], 50)])
+        assert torch.equal(alone, whole[name].basis), name
+
+
+@pytest.mark.parametrize(("n", "rank", "width"), [(1, 1, 5), (15, 1, 3), (33, 1, 3), (50, 2, 12), (700, 1, 384)])
+def test_normal_rows__are_those_of_one_draw(n: int, rank: int, width: int) -> None:
+    rows = normal_rows(n, rank, width, torch.Generator().manual_seed(5))
+    assert torch.equal(
+        torch.stack(list(rows)), torch.randn((n, rank, width), generator=torch.Generator().manual_seed(5))
+    )
+
+
+def test_layer_directions__do_not_hang_on_the_block(
+    labelled_store: ActivationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = layer_directions(labelled_store, LAYER)
+    monkeypatch.setattr("clvq_exp.evaluation.controls.BLOCK", 7)
+    parts = layer_directions(labelled_store, LAYER)
+    torch.testing.assert_close(parts.class_means, whole.class_means)
+    assert torch.equal(parts.mean, whole.mean)

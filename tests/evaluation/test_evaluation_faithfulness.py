@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.evaluation.controls import layer_directions, subjects
-from clvq_exp.evaluation.faithfulness import AblationPlan, RemovalOutcomes, ablate_all, train_probes
+from clvq_exp.evaluation.controls import Removal, Subjects, layer_directions
+from clvq_exp.evaluation.faithfulness import AblationPlan, RemovalOutcomes, ablate, ablate_all, train_probes
 from clvq_exp.settings import ProbeSettings, Split
 
 LAYER = 2
@@ -23,8 +23,8 @@ def plan(store: ActivationStore, word: int = 1, n_refit: int = 100) -> AblationP
         store,
         LAYER,
         2,
-        subjects(store, LAYER, Split.dev, dev, first[dev] + word),
-        subjects(store, LAYER, Split.train, train, first[train] + word),
+        Subjects(store, LAYER, dev, first[dev] + word),
+        Subjects(store, LAYER, train, first[train] + word),
         layer_directions(store, LAYER),
         PROBE,
     )
@@ -62,22 +62,31 @@ def test_direction_without_label__changes_nothing(labelled_store: ActivationStor
 def test_removed_norm__is_the_mean_share_of_h(labelled_store: ActivationStore, axes: Any) -> None:
     of = plan(labelled_store)
     found = outcomes(of, axes)["concept"].removed_norm
-    assert found["perturbed"] == pytest.approx(float((of.dev.h[:, 0].abs() / of.dev.h.norm(dim=1)).mean()))
+    h = of.dev.h(np.arange(len(of.dev)))
+    assert found["perturbed"] == pytest.approx(float((h[:, 0].abs() / h.norm(dim=1)).mean()))
     assert found["random_direction_norm_matched"] == pytest.approx(found["perturbed"], rel=1e-4)
     assert found["random_direction"] < found["perturbed"]
     assert "refit" not in found
 
 
-def test_empty_concepts__are_counted_and_remove_nothing(labelled_store: ActivationStore, axes: Any) -> None:
-    of = plan(labelled_store)
-    salient = of.dev.salient.clone()
-    salient[:50] = torch.eye(12)[3]  # the concept without a direction under member_mean
-    of = of._replace(dev=of.dev._replace(salient=salient))
-    found = outcomes(of, axes)
+def test_empty_concepts__are_counted_and_remove_nothing(
+    make_store: Any, sentence: type[Any], labelled_store: ActivationStore, axes: Any
+) -> None:
+    def dev(index: int) -> Any:
+        concept = 3 if index < 50 else 0  # the last concept has no direction under member_mean
+        return sentence(torch.stack([torch.eye(12)[0] * (2 * (index % 2) - 1), torch.eye(12)[concept]]), index % 2)
+
+    train = [sentence(labelled_store.words(LAYER)[4 * i : 4 * i + 4].clone(), i % 2) for i in range(120)]
+    store = make_store(
+        {Split.train: train[:100], Split.validation: train[100:], Split.dev: [dev(index) for index in range(200)]}
+    )
+    found = outcomes(plan(store), axes)
     assert found["concept"].empty == 0
     assert found["member_mean"].empty == 0.25
     kept = found["member_mean"].correct["perturbed"][:, :50]
     assert np.array_equal(kept, found["member_mean"].correct["original"][:, :50])
+    rest = found["member_mean"].correct["perturbed"][:, 50:]
+    assert not np.array_equal(rest, found["member_mean"].correct["original"][:, 50:])
 
 
 def test_refit__is_absent_without_refit_sentences(labelled_store: ActivationStore, axes: Any) -> None:
@@ -95,11 +104,34 @@ def test_ablation__is_the_same_again(labelled_store: ActivationStore, axes: Any)
     assert one.removed_norm == two.removed_norm
 
 
-def test_ablate_all__keeps_the_perturbations_of_each_seed(labelled_store: ActivationStore, axes: Any) -> None:
+@pytest.mark.parametrize("size", [1, 7, 64, 199])
+def test_ablation__some_sentences_at_a_time_changes_no_bit(
+    labelled_store: ActivationStore, axes: Any, size: int
+) -> None:
+    of = plan(labelled_store, n_refit=20)
+    probes = train_probes(of, 0)
+    removal = Removal(axes, of.dev, of.fixed, np.arange(4), "concept", 0)
+    whole, parts = (ablate(of, removal, probes, block) for block in (1000, size))
+    assert set(parts.correct) == set(whole.correct)
+    for name in whole.correct:
+        assert torch.equal(parts.correct[name], whole.correct[name]), name
+    for name in whole.removed_share:
+        assert torch.equal(parts.removed_share[name], whole.removed_share[name]), name
+    assert torch.equal(parts.empty, whole.empty)
+
+
+def test_ablate_all__gives_the_removals_of_each_seed(labelled_store: ActivationStore, axes: Any) -> None:
     of = plan(labelled_store, n_refit=0)
     probes = {seed: train_probes(of, seed) for seed in (3, 5)}
-    _, made = ablate_all(of, {3: axes, 5: axes}, probes)
-    assert set(made) == {(removal, seed) for removal in ("concept", "member_mean") for seed in (3, 5)}
-    a, b = (made["concept", seed]["random_direction"].basis for seed in (3, 5))
-    assert not torch.equal(a, b)
-    assert torch.equal(made["concept", 3]["perturbed"].h, made["concept", 5]["perturbed"].h)
+    _, removals = ablate_all(of, {3: axes, 5: axes}, probes)
+    assert {name: list(of_seeds) for name, of_seeds in removals.items()} == {
+        "concept": [3, 5],
+        "member_mean": [3, 5],
+    }
+    assert [(each.name, each.seed) for each in removals["member_mean"].values()] == [
+        ("member_mean", 3),
+        ("member_mean", 5),
+    ]
+    a, b = (next(removals["concept"][seed].blocks()).bases for seed in (3, 5))
+    assert not torch.equal(a["random_direction"], b["random_direction"])
+    assert torch.equal(a["perturbed"], b["perturbed"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from clvq_exp.evaluation import statistics
 from clvq_exp.evaluation.statistics import (
     Bootstrap,
     above_majority,
@@ -13,6 +14,7 @@ from clvq_exp.evaluation.statistics import (
     minimum_detectable_drop,
     sign_flip_test,
 )
+from clvq_exp.seeding import numpy_generator
 
 
 def names(n: int) -> list[str]:
@@ -22,7 +24,7 @@ def names(n: int) -> list[str]:
 def test_bootstrap__covers_a_known_share() -> None:
     n, share, rng = 150, 0.7, np.random.default_rng(0)
     bootstrap = Bootstrap(names(n), 1, 500, 0.95, seed=1)
-    found = [bootstrap.of((rng.random((1, n)) < share).astype(float)) for _ in range(500)]
+    found = bootstrap.of([rng.random((1, n)) < share for _ in range(500)])
     covered = np.mean([low <= share <= high for _, low, high in found])
     assert 0.92 <= covered <= 0.975
 
@@ -30,19 +32,16 @@ def test_bootstrap__covers_a_known_share() -> None:
 def test_bootstrap__covers_a_known_share_of_groups() -> None:
     groups, of_each, share, rng = 60, 5, 0.6, np.random.default_rng(0)
     bootstrap = Bootstrap([f"document {i // of_each}" for i in range(groups * of_each)], 1, 400, 0.95, seed=1)
-    covered = 0
-    for _ in range(300):
-        outcome = np.repeat(rng.random((1, groups)) < share, of_each, axis=1).astype(float)
-        _, low, high = bootstrap.of(outcome)
-        covered += low <= share <= high
-    assert 0.91 <= covered / 300 <= 0.98
+    outcomes = [np.repeat(rng.random((1, groups)) < share, of_each, axis=1) for _ in range(300)]
+    covered = np.mean([low <= share <= high for _, low, high in bootstrap.of(outcomes)])
+    assert 0.91 <= covered <= 0.98
 
 
 def test_bootstrap__agreement_inside_groups_widens_the_interval() -> None:
     rng = np.random.default_rng(0)
     alike = np.repeat(rng.random((1, 40)) < 0.5, 5, axis=1).astype(float)
-    grouped = Bootstrap([str(i // 5) for i in range(200)], 1, 2000, 0.95, seed=0).of(alike)
-    single = Bootstrap(names(200), 1, 2000, 0.95, seed=0).of(alike)
+    grouped = Bootstrap([str(i // 5) for i in range(200)], 1, 2000, 0.95, seed=0).of([alike])[0]
+    single = Bootstrap(names(200), 1, 2000, 0.95, seed=0).of([alike])[0]
     assert grouped.mean == single.mean == alike.mean()
     ratio = (grouped.high - grouped.low) / (single.high - single.low)
     assert ratio == pytest.approx(5**0.5, rel=0.1)
@@ -52,22 +51,22 @@ def test_bootstrap__seeds_that_differ_widen_the_interval() -> None:
     alike = np.tile((np.arange(400) % 2).astype(float), (3, 1))
     differing = np.stack([np.zeros(400), (np.arange(400) % 2).astype(float), np.ones(400)])
     bootstrap = Bootstrap(names(400), 3, 1000, 0.95, seed=0)
-    narrow, wide = bootstrap.of(alike), bootstrap.of(differing)
+    narrow, wide = bootstrap.of([alike, differing])
     assert narrow.mean == wide.mean == 0.5
     assert wide.high - wide.low > 4 * (narrow.high - narrow.low)
 
 
 def test_bootstrap__same_seed_same_interval_whatever_the_names() -> None:
     outcome = (np.arange(50) % 3 == 0).astype(float)[None]
-    one = Bootstrap(names(50), 1, 200, 0.95, seed=7).of(outcome)
-    assert Bootstrap(names(50), 1, 200, 0.95, seed=7).of(outcome) == one
-    assert Bootstrap(names(50), 1, 200, 0.95, seed=8).of(outcome) != one
+    one = Bootstrap(names(50), 1, 200, 0.95, seed=7).of([outcome])[0]
+    assert Bootstrap(names(50), 1, 200, 0.95, seed=7).of([outcome])[0] == one
+    assert Bootstrap(names(50), 1, 200, 0.95, seed=8).of([outcome])[0] != one
 
 
 def test_bootstrap__more_confidence_is_wider() -> None:
     outcome = (np.arange(80) % 3 == 0).astype(float)[None]
-    low = Bootstrap(names(80), 1, 2000, 0.8, seed=0).of(outcome)
-    high = Bootstrap(names(80), 1, 2000, 0.99, seed=0).of(outcome)
+    low = Bootstrap(names(80), 1, 2000, 0.8, seed=0).of([outcome])[0]
+    high = Bootstrap(names(80), 1, 2000, 0.99, seed=0).of([outcome])[0]
     assert high.low < low.low < low.high < high.high
 
 
@@ -77,29 +76,64 @@ def test_bootstrap__differences_are_paired() -> None:
     after = before.copy()
     after[0, np.flatnonzero(before[0])[:10]] = 0
     bootstrap = Bootstrap(names(300), 1, 1000, 0.95, seed=0)
-    paired = bootstrap.means(before) - bootstrap.means(after)
-    apart = bootstrap.means(before) - Bootstrap(names(300), 1, 1000, 0.95, seed=1).means(after)
+    means = bootstrap.means([before, after])
+    paired = means[0] - means[1]
+    apart = means[0] - Bootstrap(names(300), 1, 1000, 0.95, seed=1).means([after])[0]
     assert paired.std() < 0.5 * apart.std()
+
+
+def drawn(n_groups: int, n_seeds: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each resample holds each group and each seed."""
+    generator = numpy_generator(seed, "bootstrap")
+    groups = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=samples)
+    return groups, generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=samples)
+
+
+def test_means__by_hand_over_seeds_and_groups() -> None:
+    rng = np.random.default_rng(0)
+    of_sentence = rng.integers(20, size=60)
+    of_sentence[:20] = np.arange(20)
+    outcomes = [rng.random((2, 60)) < 0.5, rng.normal(size=(2, 60))]
+    groups, seeds = drawn(20, 2, 300, 4)
+    weights = groups[:, of_sentence]
+    expected = [((seeds / 2) @ each * weights).sum(1) / weights.sum(1) for each in outcomes]
+    found = Bootstrap([f"g{number:02d}" for number in of_sentence], 2, 300, 0.95, seed=4).means(outcomes)
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 500, 10_000])
+def test_means__do_not_hang_on_how_many_resamples_are_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    rng = np.random.default_rng(0)
+    outcomes = [rng.random((3, 70)) < 0.5 for _ in range(4)]
+    bootstrap = Bootstrap(names(70), 3, 200, 0.95, seed=2)
+    whole = bootstrap.means(outcomes)
+    test = sign_flip_test(outcomes[0], outcomes[1], names(70), 500, seed=0)
+    monkeypatch.setattr(statistics, "DRAWN_AT_ONCE", at_once)
+    assert np.array_equal(bootstrap.means(outcomes), whole)
+    assert sign_flip_test(outcomes[0], outcomes[1], names(70), 500, seed=0) == test
 
 
 def test_restrict__same_resamples_of_some_sentences() -> None:
     keep = np.arange(60) % 2 == 0
     outcome = np.random.default_rng(0).random((2, 60))
-    bootstrap = Bootstrap(names(60), 2, 300, 0.95, seed=0)
-    weights = bootstrap._sentence_weights[:, keep]
-    expected = (bootstrap._seed_weights @ outcome[:, keep] * weights).sum(1) / weights.sum(1)
-    part = bootstrap.restrict(keep)
-    assert part.means(outcome[:, keep]) == pytest.approx(expected)
-    assert bootstrap.restrict(np.ones(60, dtype=bool)).of(outcome) == bootstrap.of(outcome)
+    bootstrap = Bootstrap(sorted(names(60)), 2, 300, 0.95, seed=0)
+    groups, seeds = drawn(60, 2, 300, 0)
+    weights = groups[:, keep]
+    expected = ((seeds / 2) @ outcome[:, keep] * weights).sum(1) / weights.sum(1)
+    assert bootstrap.restrict(keep).means([outcome[:, keep]])[0] == pytest.approx(expected)
+    assert bootstrap.restrict(np.ones(60, dtype=bool)).of([outcome]) == bootstrap.of([outcome])
 
 
 def test_restrict__resample_without_any_of_them_counts_all() -> None:
     keep = np.zeros(10, dtype=bool)
     keep[[2, 5]] = True
     bootstrap = Bootstrap(names(10), 1, 500, 0.95, seed=0)
-    assert (bootstrap._sentence_weights[:, keep].sum(1) == 0).any()
-    means = bootstrap.restrict(keep).means(np.array([[0.0, 1.0]]))
-    assert np.isfinite(means).all()
+    none = drawn(10, 1, 500, 0)[0][:, keep].sum(1) == 0
+    assert none.any()
+    means = bootstrap.restrict(keep).means([np.array([[0.0, 1.0]])])[0]
+    assert set(means[none]) == {0.5}
     assert set(np.unique(means)) >= {0.0, 0.5, 1.0}
 
 
