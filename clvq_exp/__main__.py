@@ -71,6 +71,7 @@ def _quieten_libraries() -> None:
 
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # of loading and saving weights; that of training stays
 
 
 class CellError(CompactHydraException):

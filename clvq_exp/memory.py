@@ -6,7 +6,16 @@ import ctypes
 import functools
 from collections.abc import Callable
 
+import pyarrow as pa
 import torch
+
+
+def use_system_allocator() -> None:
+    """Have Arrow take its memory from the C library; once, when a run starts.
+
+    Its own allocator keeps what was freed for each of its threads, which `give_back` does not reach.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def give_back(device: torch.device) -> None:

@@ -77,7 +77,7 @@ def test_embedded_cell__another_setting_reuses_what_it_shares(embedded: tuple[Pa
         folder.parent, *SMALL[:-1], "hydra.run.dir=other", "quantizer.codebook_size=20", OMP_NUM_THREADS="2"
     )
     assert other.code == 0, other.err
-    for bar in ("fine-tuned", "activations:", "attribution, "):  # neither fine-tuning nor a pass over the texts
+    for bar in ("fine-tuned", "activations:", "attribution:"):  # neither fine-tuning nor a pass over the texts
         assert bar in folder_output
         assert bar not in other.out + other.err
 

@@ -25,7 +25,7 @@ SMALL_PARTS = {
 EXTRACTION = "clvq_exp.activations.layer_pass:_run_batch"
 ATTRIBUTION = "clvq_exp.explanations.word_attributions:_make_part"
 TRAINING = "clvq_exp.concepts.module:ClvqVaeModule.training_step"
-INTERVENTION = "clvq_exp.evaluation.intervention:intervene"
+INTERVENTION = "clvq_exp.evaluation.live:intervene"
 COUNTED = (EXTRACTION, ATTRIBUTION, TRAINING, INTERVENTION)
 
 

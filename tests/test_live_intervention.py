@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from running import call, tiny_cell
 
 from clvq_exp.evaluation.controls import OTHER_WORD, PERTURBED
 from clvq_exp.evaluation.intervention import (
@@ -147,3 +149,22 @@ def test_intervene__equals_changing_those_tokens_by_hand(
 
 def test_places__sentence_token_only_where_there_is_one(model: EncoderModel) -> None:
     assert places(model) == (SENTENCE_TOKEN, SALIENT_WORD, ALL_WORDS)
+
+
+@pytest.mark.slow
+def test_metrics__are_the_same_bytes_whether_interventions_are_made_or_read(
+    tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    cell = [*tiny_cell(tiny_encoder, reviews), "trainer.max_epochs=1", "seeds=[0,1]"]
+
+    def run(name: str) -> tuple[bytes, bool]:
+        """The figures, and whether a sentence went through the model with something removed."""
+        done = call(tmp_path, *cell, f"hydra.run.dir={name}")
+        assert done.code == 0, done.err
+        return (tmp_path / name / "metrics.json").read_bytes(), "intervention, " in done.err
+
+    made, ran = run("made")
+    assert ran
+    assert run("read") == (made, False)
+    shutil.rmtree(tmp_path / "cache" / "interventions")
+    assert run("again") == (made, True)

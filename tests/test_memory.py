@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow as pa
 import pytest
 import torch
 from tiny import make_tiny_encoder, review
@@ -75,6 +76,15 @@ def test_data__the_smaller_has_a_tenth_of_the_larger_and_its_longest(tmp_path: P
         assert (len(large), len(small)) == (10 * n, n)
         assert set(small) <= set(large)
         assert max(map(len, small)) == max(map(len, large))
+
+
+def test_use_system_allocator__is_arrow_s_from_then_on() -> None:
+    before = pa.default_memory_pool()
+    try:
+        memory.use_system_allocator()
+        assert pa.default_memory_pool().backend_name == "system"
+    finally:
+        pa.set_memory_pool(before)
 
 
 @pytest.mark.parametrize(("device", "calls"), [("cpu", 1), ("cuda", 0)])

@@ -245,16 +245,19 @@ def read_sentence_table(tables: Path) -> SentenceTable:
 
 
 def _read_column(path: Path, name: str, rows: NDArray[np.int64] | None) -> Any:
-    """A column, or some rows of it, a row group of the file at a time."""
+    """A column, or some rows of it, a row group of the file at a time.
+
+    Few rows are read each time: threads would not make it faster, and each keeps memory of its own.
+    """
     with pq.ParquetFile(path) as file:
         if rows is None:
-            return file.read([name]).column(0).combine_chunks()
+            return file.read([name], use_threads=False).column(0).combine_chunks()
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         ends = np.cumsum([file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)])
         group_of = np.searchsorted(ends, ascending, side="right")
         parts = [
-            file.read_row_group(int(group), [name])
+            file.read_row_group(int(group), [name], use_threads=False)
             .column(0)
             .take(pa.array(ascending[group_of == group] - (ends[group - 1] if group else 0)))
             for group in np.unique(group_of)

@@ -98,7 +98,6 @@ def intervene(
     }
     for batch in _batches(model, sentences.texts, batch_tokens):
         _run_batch(model, layer, batch, sentences, bases, found)
-        give_back(model.device)
         if progress is not None:
             progress.update(len(batch.rows))
     return found
@@ -132,6 +131,7 @@ def _run_batch(
                 outcomes.flips[index, batch.rows] = (classes != predicted).cpu().numpy()
                 change = after[row, predicted] - before[row, predicted]
                 outcomes.probability_change[index, batch.rows] = change.cpu().numpy()
+            give_back(model.device)
 
 
 def _batches(model: LanguageModel, texts: Sequence[str], budget: int) -> Iterator[_Batch]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from clvq_exp.activations import datamodule
 from clvq_exp.activations.datamodule import ActivationPairs, BatchKey
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
@@ -379,12 +380,15 @@ def test_identity__changes_with_every_training_knob(store: ActivationStore, sett
     assert same == base
 
 
-def test_fit__reading_the_store_instead_of_memory_changes_nothing(
-    store: ActivationStore, settings: Settings, tmp_path: Path, fitted: ClvqVae
+def test_fit__layers_kept_on_a_device_change_nothing(
+    store: ActivationStore, settings: Settings, tmp_path: Path, fitted: ClvqVae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = ClvqVae(settings(trainer__resident_gib=0.0))
-    read.fit(fit_run(store, tmp_path / "read"))
-    assert torch.equal(read.vectors(), fitted.vectors())
+    monkeypatch.setattr(datamodule, "resident_device", lambda *_: torch.device("cpu"))
+    kept = ClvqVae(settings())
+    run = fit_run(store, tmp_path / "kept")
+    assert kept._data(run).pairs._resident, "otherwise both read the store"
+    kept.fit(run)
+    assert torch.equal(kept.vectors(), fitted.vectors())
 
 
 def test_kmeans_codes__are_the_initial_codebook_with_the_identity_encoder(
