@@ -30,6 +30,7 @@ from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
+from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
 from clvq_exp.publishing import METRICS, publishing
@@ -64,6 +65,7 @@ def run_cell(config: Config, ready: Preflight, folder: Path) -> dict[str, Any]:
     Returns:
         The figures, as written to `metrics.json`.
     """
+    use_system_allocator()
     return _Cell(config, ready, folder).run()
 
 
