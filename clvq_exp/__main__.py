@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from clvq_exp.config import Config, check
 from clvq_exp.report.text_safety import visible
 from clvq_exp.resolvers import environment_variable
+
+if TYPE_CHECKING:
+    from clvq_exp.preflight import Preflight
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +58,21 @@ def run(config: Config, yaml: str, folder: Path) -> None:
         metrics = finished_metrics(folder, ready.fingerprint)
         if metrics is None:
             _quieten_libraries()
+            _warn_of_shortage(config, ready, folder)
             from clvq_exp.cell import run_cell
 
             metrics = run_cell(config, ready, folder)
         else:
             log.info("finished before; nothing is run")
         print_summary(folder, metrics)
+
+
+def _warn_of_shortage(config: Config, ready: Preflight, folder: Path) -> None:
+    """Say before anything is loaded that memory or disk may not do."""
+    from clvq_exp.estimate.shortage import cell_needs, shortage
+
+    for line in shortage(config, cell_needs(config, ready.model_folder, ready.texts), folder):
+        log.warning("%s", line)
 
 
 def _quieten_libraries() -> None:

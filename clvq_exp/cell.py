@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +30,11 @@ from clvq_exp.evaluation.live import live_outcomes
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.language_models.decoder import DecoderModel
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
+from clvq_exp.language_models.gguf import convert_gguf
+from clvq_exp.language_models.prompt import Task
 from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
@@ -45,7 +50,7 @@ from clvq_exp.run_folder import (
     write_sentence_outcomes,
     write_training_tables,
 )
-from clvq_exp.settings import FineTune, Split
+from clvq_exp.settings import FineTune, ModelKind, Split
 from clvq_exp.texts import subset
 
 BESIDE = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
@@ -78,9 +83,11 @@ class _Cell:
         self.device = choose_device(config.trainer.device)
         self.steps = provenance.Steps()
         self.pair = config.layer_pair
+        self.asked: dict[str, Any] | None = None
 
     def run(self) -> dict[str, Any]:
         model, tuned = self.language_model()
+        self.asked = model.asked
         store = self.activations(model)
         explained = self.salient_words(model, store)
         models, sources = self.concepts(store)
@@ -125,7 +132,22 @@ class _Cell:
                     resumable=True,
                 )
                 folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
-            return EncoderModel.load(folder, config.model, ready.texts.label_names, self.device), tuned
+            return self._opened(folder), tuned
+
+    def _opened(self, folder: Path) -> LanguageModel:
+        """The language model of a folder."""
+        config, names = self.config, self.ready.texts.label_names
+        if config.model.kind is ModelKind.encoder:
+            return EncoderModel.load(folder, config.model, names, self.device)
+        settings = config.model
+        if settings.gguf_file is not None:
+            inputs = {"model": self.ready.model_fingerprint, "transformers": version("transformers")}
+            folder = self.cache.get_or_make(
+                "language_models", inputs, lambda out: convert_gguf(folder, out, config.model)
+            )
+            settings = replace(settings, gguf_file=None)
+        task = Task(tuple(names), config.dataset.prompt, tuple(config.dataset.label_words))
+        return DecoderModel.load(folder, settings, task, self.device)
 
     def activations(self, model: LanguageModel) -> ActivationStore:
         """Both layers of the pair, and the further ones asked for."""
@@ -294,6 +316,7 @@ class _Cell:
         return {
             **provenance.facts(str(self.device)),
             "seeds": config.seeds,
+            "asked": plain(self.asked),
             "fingerprints": {
                 "cell": self.ready.fingerprint,
                 "texts": self.ready.texts.fingerprint,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
@@ -25,20 +26,24 @@ from clvq_exp.settings import (
     DecoderSettings,
     EncoderSettings,
     EvaluationSettings,
+    FineTune,
     FineTuningSettings,
     InitSettings,
     LayerPair,
     LoggerSettings,
+    ModelKind,
     ModelSettings,
     ProbeSettings,
     ProtocolSettings,
     QuantizerSettings,
+    SentencePooling,
     TrainerSettings,
     WeightDecayOn,
 )
 
 LOGGERS = ("none", "csv", "wandb")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
+_PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
 class ConfigError(ValueError):
@@ -147,7 +152,10 @@ def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Ite
         try:
             schema[key] = _literal(value)
         except OmegaConfBaseException as error:
-            yield name, f"{name}={value!r}: {_first_line(error)}"
+            if value is None and key not in sections:
+                yield name, f"{name} is missing: give it a value"
+            else:
+                yield name, f"{name}={value!r}: {_first_line(error)}"
     for key in schema:
         if key in sections and key not in given:
             yield from _type_problems(schema[key], OmegaConf.create({}), f"{prefix}{key}.")
@@ -203,6 +211,7 @@ def _suggestion(key: str, known: list[str]) -> str:
 
 def _contradictions(config: Config) -> Iterator[str]:
     yield from _layer_problems(config)
+    yield from _model_problems(config)
     yield from _method_problems(config)
     yield from _trainer_problems(config)
     yield from _dataset_problems(config.dataset)
@@ -217,6 +226,17 @@ def _layer_problems(config: Config) -> Iterator[str]:
         yield f"layer_pair.lower={pair.lower} is not below layer_pair.upper={pair.upper}"
     yield from _not_below(config.activations.batch_tokens, 1, "activations.batch_tokens")
     yield from _not_below(config.model.max_length, 3, "model.max_length")
+
+
+def _model_problems(config: Config) -> Iterator[str]:
+    model = config.model
+    if model.kind is ModelKind.decoder:
+        if model.sentence_pooling is SentencePooling.cls:
+            yield "model.sentence_pooling=cls: a decoder has no sentence token; set model.sentence_pooling=mean"
+        if config.fine_tuning.when is FineTune.always:
+            yield "fine_tuning.when=always: decoders are asked by a prompt and not fine-tuned; set it to auto"
+    elif model.gguf_file is not None:
+        yield f"model.gguf_file={model.gguf_file}: only decoders are read from GGUF files"
 
 
 def _method_problems(config: Config) -> Iterator[str]:
@@ -281,7 +301,30 @@ def _dataset_problems(dataset: DatasetSettings) -> Iterator[str]:
         yield f"dataset.label_values gives the classes {outside}, dataset.label_names only 0 to {n - 1}"
     if not 0 < dataset.validation_share < 1:
         yield f"dataset.validation_share={dataset.validation_share} is not between 0 and 1"
+    yield from _not_below(dataset.train_size, 0, "dataset.train_size")
     yield from _not_below(dataset.dev_size, 0, "dataset.dev_size")
+    yield from _prompt_problems(dataset)
+
+
+def _prompt_problems(dataset: DatasetSettings) -> Iterator[str]:
+    prompt, words = dataset.prompt, dataset.label_words
+    found = Counter(_PLACEHOLDER.findall(prompt))
+    if found["{text}"] != 1:
+        yield f"dataset.prompt holds {{text}} {found['{text}']} times: it must hold it once"
+    if found["{answers}"] > 1:
+        yield f"dataset.prompt holds {{answers}} {found['{answers}']} times: it may hold it once"
+    unknown = sorted(set(found) - {"{text}", "{answers}"})
+    if unknown:
+        yield f"dataset.prompt holds {', '.join(unknown)}; only {{text}} and {{answers}} are filled in"
+    if words and len(words) != len(dataset.label_names):
+        yield (
+            f"dataset.label_words has {len(words)} entries, dataset.label_names {len(dataset.label_names)}: give "
+            "one for each, or none to use the names"
+        )
+    if len(set(words)) < len(words):
+        yield f"dataset.label_words={words} repeats a word"
+    if not all(word.strip() for word in words):
+        yield f"dataset.label_words={words} holds an empty word"
 
 
 def _evaluation_problems(config: Config) -> Iterator[str]:

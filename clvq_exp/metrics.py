@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.config import Config
 from clvq_exp.evaluation.controls import Subjects
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.evaluation.intervention import Found
-from clvq_exp.evaluation.statistics import Bootstrap
+from clvq_exp.evaluation.statistics import Bootstrap, above_majority
 from clvq_exp.evaluation.summary import (
+    READABLE_LEVEL,
     codebook_figures,
     comparisons,
     faithfulness_figures,
@@ -26,6 +29,8 @@ from clvq_exp.run_folder import Models
 from clvq_exp.settings import Split
 
 FORMAT_VERSION = 1
+
+log = logging.getLogger(__name__)
 
 
 class Ablations(NamedTuple):
@@ -100,6 +105,7 @@ def cell_metrics(
         "model": {
             "accuracy": bootstrap.of([live_original])[0].as_dict(),
             "majority": float(np.bincount(labels).max() / len(labels)),
+            **_chance(right, labels),
             "fine_tuning": tuned,
         },
         "attribution": _attribution_figures(dev, config.attribution.tolerance),
@@ -141,6 +147,20 @@ def _cell_facts(
             "truncated": int(np.sum(store.sentence_column("truncated").to_numpy())),
         },
     }
+
+
+def _chance(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """Whether the language model knows more than the commonest class; said at once where it does not."""
+    p_value = above_majority(right, labels)
+    if p_value >= READABLE_LEVEL:
+        log.warning(
+            "the language model answers no better than its commonest class (accuracy %.3f, p %.3f): whatever is "
+            "removed from it, no drop can be read; fine-tune it, or ask a decoder otherwise (model.label_tokens, "
+            "model.calibration, dataset.prompt)",
+            right.mean(),
+            p_value,
+        )
+    return {"above_majority": p_value < READABLE_LEVEL, "above_majority_p_value": p_value}
 
 
 def _attribution_figures(dev: Explained, tolerance: float) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from clvq_exp import __version__
 from clvq_exp.artifacts import fingerprint, plain, read_json
 from clvq_exp.config import Config, ConfigError
+from clvq_exp.estimate.shortage import cell_needs, disk_problems, memory_problems
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.language_models.labels import check_labels, stored_labels
+from clvq_exp.language_models.gguf import gguf_facts
+from clvq_exp.language_models.labels import label_order, stored_labels
 from clvq_exp.language_models.sources import check_weights, is_fine_tuned, locate_model, model_fingerprint
 from clvq_exp.records import LabelledTexts
 from clvq_exp.report.run_logger import account_problem
@@ -20,7 +22,8 @@ from clvq_exp.texts import load_texts
 _NO_INFLUENCE = {
     "trainer": ("num_workers", "resident_gib"),
     "model": ("path", "allow_pickle", "allow_remote_code"),
-    "dataset": ("path",),
+    # What they lead to is in the fingerprint of the texts.
+    "dataset": ("path", "hub_id", "hub_config", "revision", "hub_train", "hub_dev"),
 }
 
 
@@ -53,16 +56,18 @@ def preflight(config: Config, yaml: str) -> Preflight:
     try:
         folder = locate_model(config.model)
         check_weights(folder, config.model)
-        problems += _model_problems(config, folder)
+        problems += [*_model_problems(config, folder), *memory_problems(config, folder)]
     except ValueError as error:
         problems.append(str(error))
     try:
         texts = load_texts(config.dataset, config.protocol.remove_duplicates)
     except ValueError as error:
         problems.append(str(error))
+    if folder is not None and texts is not None and not problems:
+        problems += disk_problems(cell_needs(config, folder, texts))
     if problems or texts is None or folder is None:
         raise ConfigError(problems)
-    found = model_fingerprint(folder)
+    found = model_fingerprint(folder, config.model)
     return Preflight(
         texts,
         folder,
@@ -75,6 +80,8 @@ def preflight(config: Config, yaml: str) -> Preflight:
 
 def _needs_fine_tuning(config: Config, folder: Path) -> bool:
     when = config.fine_tuning.when
+    if config.model.kind is ModelKind.decoder:
+        return False
     return when is FineTune.always or (when is FineTune.auto and not is_fine_tuned(folder))
 
 
@@ -88,13 +95,14 @@ def _cell_fingerprint(config: Config, model: str, texts: LabelledTexts) -> str:
 
 
 def _model_problems(config: Config, folder: Path) -> Iterator[str]:
-    if config.model.kind is ModelKind.decoder:
-        yield f"model.kind=decoder: only encoders can be run so far (model {config.model.name})"
-        return
-    facts: dict[str, Any] = read_json(folder / "config.json")
+    facts: dict[str, Any] = (
+        read_json(folder / "config.json")
+        if config.model.gguf_file is None
+        else dict(gguf_facts(folder, config.model))
+    )
     # Some configurations name these otherwise; what is unknown here is checked once the model is loaded.
-    layers: int | None = facts.get("num_hidden_layers", facts.get("n_layers"))
-    width: int | None = facts.get("hidden_size", facts.get("dim"))
+    layers = _first_of(facts, "num_hidden_layers", "n_layers", "n_layer")
+    width = _first_of(facts, "hidden_size", "dim", "n_embd")
     asked = {
         "layer_pair.lower": config.layer_pair.lower,
         "layer_pair.upper": config.layer_pair.upper,
@@ -105,6 +113,8 @@ def _model_problems(config: Config, folder: Path) -> Iterator[str]:
             yield f"{key}={layer}: model {config.model.name} has layers 0 (embeddings) to {layers}"
     if width is not None and width % config.decoder.heads:
         yield f"decoder.heads={config.decoder.heads} does not divide the width {width} of {config.model.name}"
+    if config.model.kind is ModelKind.decoder:
+        return
     if config.fine_tuning.when is FineTune.never and not is_fine_tuned(folder):
         yield (
             f"fine_tuning.when=never, but {folder} has no classification head: "
@@ -113,6 +123,10 @@ def _model_problems(config: Config, folder: Path) -> Iterator[str]:
     labels = stored_labels(folder)
     if labels is not None and is_fine_tuned(folder) and not _needs_fine_tuning(config, folder):
         try:
-            check_labels(folder, labels, config.dataset.label_names)
+            label_order(labels, config.dataset.label_names)
         except LanguageModelError as error:
             yield str(error)
+
+
+def _first_of(facts: dict[str, Any], *names: str) -> int | None:
+    return next((int(facts[name]) for name in names if facts.get(name) is not None), None)

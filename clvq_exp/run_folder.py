@@ -11,10 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 
 from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.artifacts import MANIFEST
@@ -100,12 +98,10 @@ def write_salient_words(
     """`salient_words` for all attributed sentences and `attributions` for those of dev, a block at a time."""
     with pq.ParquetWriter(folder / "salient_words.parquet", _SALIENT) as writer:
         for split, (attributions, salient) in parts.items():
-            logits, first = store.logits(split), store.sentence_ids(split)[:1]
             for start in range(0, len(salient.sentences), BLOCK):
                 rows = slice(start, start + BLOCK)
-                chosen = logits[torch.from_numpy(salient.sentences[rows] - first)]
-                values = _salient_columns(store, layer, model, chosen, attributions, salient, rows)
-                values["split"] = pa.repeat(pa.scalar(split.value), len(chosen))
+                values = _salient_columns(store, layer, model, attributions, salient, rows)
+                values["split"] = pa.repeat(pa.scalar(split.value), len(salient.sentences[rows]))
                 writer.write_table(_in_schema(values, _SALIENT))
     dev = parts[Split.dev][0]
     with pq.ParquetWriter(folder / "attributions.parquet", _ATTRIBUTIONS) as writer:
@@ -120,14 +116,14 @@ def _salient_columns(
     store: ActivationStore,
     layer: int,
     model: ConceptModel,
-    logits: Float[Tensor, "n classes"],
     attributions: WordAttributions,
     salient: SalientWords,
     rows: slice,
 ) -> dict[str, Any]:
-    """Columns of some attributed sentences; `logits` are theirs."""
+    """Columns of some attributed sentences."""
     sentences, words = salient.sentences[rows], salient.word_rows[rows]
     prediction = attributions.prediction[rows]
+    logits = torch.from_numpy(attributions.logits[rows])
     confidence = torch.softmax(logits.double(), 1).numpy()[np.arange(len(sentences)), prediction]
     codes = model.assign(store.gather_words(layer, torch.from_numpy(words)))[:, 0].cpu()
     return {

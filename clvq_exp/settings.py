@@ -32,6 +32,28 @@ class SentencePooling(Enum):
     mean = "mean"
 
 
+class NumberFormat(Enum):
+    """Number format of the language model's weights and arithmetic."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class LastLayer(Enum):
+    """What the last layer is where a final norm follows the last block."""
+
+    after_norm = "after_norm"  # the last of the network's own hidden states
+    before_norm = "before_norm"
+
+
+class LabelTokens(Enum):
+    """What a decoder answers with (appendix A.7)."""
+
+    digits = "digits"  # the class ids
+    words = "words"  # dataset.label_words, else dataset.label_names
+
+
 class SubWord(Enum):
     """Which sub-word's activation stands for a word."""
 
@@ -111,9 +133,9 @@ class ModelSettings:
     """Short name, used in folder names and tables."""
     kind: ModelKind
     """Encoder (classification head) or decoder (label tokens after a prompt)."""
-    default_lower: int
+    default_lower: int | None = None
     """Lower layer l of the pair when `layer_pair=default`."""
-    default_upper: int
+    default_upper: int | None = None
     """Upper layer h of the pair when `layer_pair=default`."""
     path: str | None = None
     """A folder with `config.json`, safetensors weights and a fast tokenizer; wins over package and hub."""
@@ -121,6 +143,8 @@ class ModelSettings:
     """An installed distribution that carries the weights."""
     package_folder: str | None = None
     """The folder inside that distribution."""
+    package_list: str = "assets.txt"
+    """The list of packages, beside the README, that names that distribution."""
     hub_id: str | None = None
     """Name on the Hugging Face hub."""
     revision: str | None = None
@@ -129,10 +153,24 @@ class ModelSettings:
     """Longest input in sub-words, special tokens included; longer texts are cut at a word."""
     sentence_pooling: SentencePooling = SentencePooling.cls
     """What represents a sentence."""
-    embeddings_module: str | None = None
-    """Dotted name of the embeddings module, where it cannot be found from the structure."""
+    number_format: NumberFormat = NumberFormat.float32
+    """Number format of weights and arithmetic; attribution and projections add up in float32 all the same."""
+    device_map: str | None = None
+    """`auto` spreads the model over all devices (accelerate); None: the whole model on `trainer.device`."""
+    last_layer: LastLayer = LastLayer.after_norm
+    """What the last layer is where a final norm follows the last block."""
+    label_tokens: LabelTokens = LabelTokens.digits
+    """What a decoder answers with."""
+    chat_template: bool = True
+    """Put a decoder's prompt into the tokenizer's chat template, where it has one."""
+    calibration: bool = False
+    """Contextual calibration: take off what a decoder answers to texts without content."""
     blocks_module: str | None = None
     """Dotted name of the list of transformer blocks, where it cannot be found from the structure."""
+    final_norm_module: str | None = None
+    """Dotted name of the norm behind the last block, where it cannot be found from the structure."""
+    gguf_file: str | None = None
+    """File name of GGUF weights in `path` or `package_folder`; converted once to safetensors in the cache."""
     allow_pickle: bool = False
     """Take tensors, and nothing else, out of `pytorch_model.bin` where there is no safetensors file."""
     allow_remote_code: bool = False
@@ -159,6 +197,15 @@ class FineTuningSettings:
     """Seed of the head, the order and dropout. Not varied by `seeds`: the language model stays."""
 
 
+class OriginalForm(Enum):
+    """The form that the publisher of a data set gives it, which is looked for before the plain forms."""
+
+    none = "none"
+    eraser = "eraser"  # movies.tar.gz of the ERASER benchmark, or its folder
+    jigsaw = "jigsaw"  # Kaggle's train.csv of the Toxic Comment Classification Challenge
+    agnews = "agnews"  # train.csv and test.csv of AG's corpus: class, title, description, no header
+
+
 @dataclass(frozen=True)
 class DatasetSettings:
     """Labelled texts and how to read them."""
@@ -170,12 +217,24 @@ class DatasetSettings:
     label_meanings: list[str]
     """What each class means, as shown to readers and judges."""
     path: str | None = None
-    """A JSONL or CSV file, or a folder with `train` and `dev` files."""
+    """A file, or a folder with `train` and `dev` files; wins over package and hub."""
     package: str | None = None
     """An installed distribution that carries the file."""
     package_file: str | None = None
     """The file inside that distribution."""
-    what_belongs_there: str = "a JSONL or CSV file, or a folder with train.jsonl and dev.jsonl"
+    hub_id: str | None = None
+    """Name on the Hugging Face hub, read where neither path nor package is given."""
+    hub_config: str | None = None
+    """Configuration of that data set; None: its only one."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    hub_train: str = "train"
+    """Name of the hub's split to train on."""
+    hub_dev: str | None = None
+    """Name of the hub's split to read at the end; None: dev is drawn from `hub_train`."""
+    original: OriginalForm = OriginalForm.none
+    """The publisher's own form."""
+    what_belongs_there: str = "a JSONL, CSV or Parquet file, or a folder with a train and a dev file"
     """Shown in the error when no file is found."""
     text_column: str = "text"
     """Column that holds the text."""
@@ -191,12 +250,23 @@ class DatasetSettings:
     """Raw labels whose rows are left out."""
     drop_repeats: bool = False
     """Drop rows that repeat both text and label of an earlier row of their file, whatever the protocol."""
+    train_size: int = 0
+    """Rows drawn to train on (validation included), balanced by label; 0: all. Unit: sentences."""
     dev_size: int = 0
-    """Rows drawn for dev, balanced by label, where the source has no dev file. Unit: sentences."""
+    """Rows drawn for dev, balanced by label; 0: all of the dev file. Unit: sentences."""
     split_seed: int = 13
-    """Seed of that draw."""
+    """Seed of these draws."""
     validation_share: float = 0.1
     """Share of the training sentences kept for early stopping, 0 to 1."""
+    prompt: str = "Which label fits this text? Answer {answers}.\n\nText: {text}\n\nAnswer:"
+    """What decoders read: `{text}` once, and at most once `{answers}`, the list of the answers."""
+    label_words: list[str] = field(default_factory=list[str])
+    """What decoders answer where `model.label_tokens=words`; empty: `label_names`."""
+    judge_guidance: str = (
+        "**Guidance:**\nAccept concepts that show a connection to the predicted label, even if they could fit "
+        "another label too. Texts can be mixed: focus on what dominates."
+    )
+    """What judges are told about this data set (appendix A.3.2), its heading included."""
     content_warning: str | None = None
     """Shown at the top of reports."""
 
@@ -312,6 +382,8 @@ class ProtocolSettings:
     """Double the steps per sentence until the convergence delta is small."""
     sentence_token_can_be_salient: bool
     """Whether [CLS] may be the salient word."""
+    label_tokens: LabelTokens
+    """Default of `model.label_tokens`."""
     remove_duplicates: bool
     """Drop repeated texts, also across splits."""
 

@@ -147,7 +147,7 @@ def test_wrong_dataset_path__says_what_belongs_there(tmp_path: Path) -> None:
     assert done.code == 1
     assert "Traceback" not in text
     assert f"dataset.path={tmp_path / 'absent.csv'} does not exist" in text
-    assert "train.jsonl and dev.jsonl" in text
+    assert "a JSONL, CSV or Parquet file, or a folder with a train and a dev file" in text
 
 
 # ---------------------------------------------------------------- one whole cell
@@ -184,7 +184,9 @@ def test_cell__metrics_have_the_documented_keys(finished: Finished) -> None:
     assert {*cell.split(), "sentences", "words"} <= set(metrics["cell"])
     assert {"train", "validation", "evaluation", "refit"} <= set(metrics["cell"]["sentences"])
     assert set(metrics["cell"]["words"]) == {"stored", "vanished", "truncated"}
-    assert set(metrics["model"]) == {"accuracy", "majority", "fine_tuning"}
+    assert set(metrics["model"]) == {
+        *("accuracy", "majority", "above_majority", "above_majority_p_value", "fine_tuning")
+    }
     attribution = "steps_mean tolerance converged_share median_relative_delta sentence_token_share"
     assert set(metrics["attribution"]) == set(attribution.split())
     assert set(metrics["beside"]) == {"kmeans_codes"}

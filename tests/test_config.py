@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import clvq_exp.__main__
 from clvq_exp.config import Config, ConfigError, check
-from clvq_exp.settings import DecoderMemory, WeightDecayOn
+from clvq_exp.settings import DecoderMemory, ModelKind, WeightDecayOn
 
 CONF = Path(clvq_exp.__file__).resolve().parents[1] / "conf"
 GROUPS = {
@@ -87,7 +87,9 @@ def test_groups__are_those_of_the_documentation() -> None:
 
 def test_every_pair_of_options__composes_and_passes() -> None:
     for row in all_pairs():
-        config = checked(*(f"{group}={option}" for group, option in row.items()))
+        # `encoder` and `decoder` stand for any model: whoever chooses one names its layers.
+        own = ["model.default_lower=1", "model.default_upper=2"] if row["model"] in ("encoder", "decoder") else []
+        config = checked(*(f"{group}={option}" for group, option in row.items()), *own)
         assert config.model.name == row["model"]
         assert config.dataset.name == row["dataset"]
         assert config.trainer.name == row["trainer"]
@@ -136,10 +138,72 @@ def test_yaml_values__equal_the_defaults_of_the_dataclasses() -> None:
     assert found == []
 
 
+SOURCE = {"path", "package", "package_folder", "package_list", "hub_id", "revision", "gguf_file"}
+OF_MODEL = {"chat_template", "default_lower", "default_upper", "number_format", "sentence_pooling", "label_tokens"}
+
+
 @pytest.mark.parametrize("model", GROUPS["model"])
-def test_model_yaml__departs_from_the_defaults_in_its_source_only(model: str) -> None:
-    found = list(differing(checked(f"model={model}").model, "model"))
-    assert {line.split(":")[0] for line in found} <= {"model.package", "model.package_folder", "model.hub_id"}
+def test_model_yaml__departs_from_the_defaults_in_its_source_and_its_nature_only(model: str) -> None:
+    found = list(differing(checked(f"model={model}", "layer_pair=4-6").model, "model"))
+    assert {line.split(":")[0] for line in found} <= {f"model.{name}" for name in SOURCE | OF_MODEL}
+
+
+@pytest.mark.parametrize("dataset", ["eraser_movie", "jigsaw", "agnews"])
+@pytest.mark.parametrize(
+    ("model", "pair", "width", "answers"),
+    [
+        ("bert", "8-12", 768, None),
+        ("roberta", "8-12", 768, None),
+        ("llama2_7b", "28-32", 4096, "digits"),
+        ("qwen2_5_3b", "32-36", 2048, "digits"),
+    ],
+)
+def test_grid__every_cell_of_the_paper_composes(
+    model: str, pair: str, width: int, answers: str | None, dataset: str
+) -> None:
+    config = checked(f"model={model}", f"dataset={dataset}")
+    assert config.layer_pair.name == pair
+    assert width % config.decoder.heads == 0
+    assert config.model.revision is not None
+    assert len(config.model.revision) == 40, "a commit, since a branch moves"
+    assert (config.model.kind is ModelKind.decoder) == (answers is not None)
+    if answers is not None:
+        assert config.model.label_tokens.value == answers
+        assert (
+            checked(f"model={model}", f"dataset={dataset}", "protocol=strict").model.label_tokens.value == "words"
+        )
+        assert config.dataset.prompt.count("{text}") == 1
+    for lower, upper in ((0, 4), (4, 8)):
+        moved = checked(f"model={model}", f"dataset={dataset}", f"layer_pair={lower}-{upper}")
+        assert (moved.layer_pair.lower, moved.layer_pair.upper) == (lower, upper)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model=decoder", "layer_pair=4-8", "model.sentence_pooling=cls"],
+            "model.sentence_pooling=cls: a decoder has no sentence token; set model.sentence_pooling=mean",
+        ),
+        (
+            ["model=qwen2_5_3b", "fine_tuning.when=always"],
+            "fine_tuning.when=always: decoders are asked by a prompt and not fine-tuned; set it to auto",
+        ),
+        (
+            ["model=bert", "model.gguf_file=weights.gguf"],
+            "model.gguf_file=weights.gguf: only decoders are read from GGUF files",
+        ),
+    ],
+)
+def test_model_that_contradicts_itself__exact_message(overrides: list[str], message: str) -> None:
+    assert problems(composed(*overrides)) == [message]
+
+
+def test_model_of_any_kind__asks_for_its_layers() -> None:
+    assert problems(composed("model=encoder")) == [
+        "layer_pair.lower is missing: give it a value",
+        "layer_pair.upper is missing: give it a value",
+    ]
 
 
 def absent(typed: Any, values: Any, name: str = "") -> Iterator[str]:

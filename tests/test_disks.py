@@ -62,7 +62,18 @@ def assert_unfinished(*folders: Path) -> None:
             assert "run" not in manifest.parts
 
 
-@pytest.mark.parametrize("size", [64, 400, 900])
+@pytest.mark.parametrize("size", [64, 400])
+def test_disk_too_small_for_the_activations__is_refused_before_anything_runs(
+    tmp_path: Path, mount: Mount, cell: list[str], size: int
+) -> None:
+    disk = mount(f"size={size}k")
+    refused = call(tmp_path, *cell, "hydra.run.dir=run", cache=disk / "cache")
+    assert_refused(refused, "the activations alone take")
+    assert f"the cache {disk / 'cache'} has" in refused.out + refused.err
+    assert not list(disk.rglob(MANIFEST))
+
+
+@pytest.mark.parametrize("size", [700, 900])
 def test_full_disk_under_the_cache__is_said_and_the_next_run_goes_on(
     tmp_path: Path, mount: Mount, cell: list[str], size: int
 ) -> None:

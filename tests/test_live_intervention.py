@@ -40,10 +40,7 @@ def test_replacing__equals_a_hook_that_changes_the_layer(model: EncoderModel, la
     states = model.run(batch, [layer]).hidden[layer]
     changed = states + torch.linspace(-1, 1, model.width)
 
-    def hook(_module: object, _inputs: object, output: object) -> object:
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    handle = model.layer_module(layer).register_forward_hook(hook)
+    handle = model.layer_module(layer).register_forward_hook(lambda *_: changed)
     with torch.no_grad():
         expected = model.class_logits(*batch)
     handle.remove()
@@ -58,8 +55,8 @@ def test_replacing__runs_only_the_upper_blocks_and_leaves_the_model_as_it_was(mo
     before = model.run(batch, [2])
     calls: list[int] = []
     handles = [
-        model.layer_module(layer).attention.register_forward_hook(lambda *_, layer=layer: calls.append(layer))
-        for layer in range(1, 5)
+        block.attention.register_forward_hook(lambda *_, layer=layer: calls.append(layer))
+        for layer, block in enumerate(model.model.bert.encoder.layer, 1)
     ]
     with torch.no_grad(), model.replacing(2, before.hidden[2]):
         same = model.class_logits(*batch)

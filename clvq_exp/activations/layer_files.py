@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clvq_exp.activations.row_file import TORCH_TYPES
-from clvq_exp.activations.store import LOGITS, SENTENCE_REPRESENTATIONS, WORD_ACTIVATIONS, SentenceTable
+from clvq_exp.activations.store import SENTENCE_REPRESENTATIONS, WORD_ACTIVATIONS, SentenceTable
 from clvq_exp.settings import StoreDtype
 
 
@@ -25,11 +25,10 @@ class LayerOutput(NamedTuple):
     words: Float[Tensor, "words d"]
     """Activations of the sentences' words, one sentence after the other, in the store's number format."""
     sentences: Float[Tensor, "batch d"]
-    logits: Float[Tensor, "batch classes"]
 
 
 class LayerFiles:
-    """Words, sentence representations and logits of one layer, written in any order of sentences.
+    """Words and sentence representations of one layer, written in any order of sentences.
 
     Written by position instead of through a memory map: a full disk is then an error and not the end of the
     process, and what was written does not count as this process's memory.
@@ -38,31 +37,28 @@ class LayerFiles:
         folder: the layer's working folder; files that are there already keep their content.
         table: where each sentence's words lie.
         width: d.
-        n_classes: logits of a sentence.
         dtype: number format of the words.
     """
 
-    def __init__(self, folder: Path, table: SentenceTable, width: int, n_classes: int, dtype: StoreDtype) -> None:
+    def __init__(self, folder: Path, table: SentenceTable, width: int, dtype: StoreDtype) -> None:
         self.dtype = TORCH_TYPES[dtype]
         self._table = table
         self._word_bytes = width * self.dtype.itemsize
-        n_sentences = max(1, len(table.n_words))  # an empty store still tells its number of classes
+        n_sentences = max(1, len(table.n_words))
         n_words = max(1, int(table.n_words.sum()))
         self._words = _open(folder / WORD_ACTIVATIONS, n_words * self._word_bytes)
-        self._sentence_bytes, self._logit_bytes = 4 * width, 4 * n_classes
+        self._sentence_bytes = 4 * width
         self._sentences = _open(folder / SENTENCE_REPRESENTATIONS, n_sentences * self._sentence_bytes)
-        self._logits = _open(folder / LOGITS, n_sentences * self._logit_bytes)
 
     def write(self, rows: NDArray[np.int64], output: LayerOutput) -> None:
         """Put the sentences `rows` in their places."""
         words, start = _bytes(output.words), 0
-        sentences, logits = _bytes(output.sentences), _bytes(output.logits)
+        sentences = _bytes(output.sentences)
         for index, row in enumerate(rows.tolist()):
             offset, size = self._span(row)
             _write(self._words, words[start : start + size], offset)
             start += size
             _write(self._sentences, _row(sentences, index, self._sentence_bytes), row * self._sentence_bytes)
-            _write(self._logits, _row(logits, index, self._logit_bytes), row * self._logit_bytes)
 
     def checksum(self, rows: NDArray[np.int64]) -> str:
         """SHA-256 of all that the files hold of the sentences `rows`."""
@@ -71,7 +67,6 @@ class LayerFiles:
             offset, size = self._span(row)
             digest.update(os.pread(self._words, size, offset))
             digest.update(os.pread(self._sentences, self._sentence_bytes, row * self._sentence_bytes))
-            digest.update(os.pread(self._logits, self._logit_bytes, row * self._logit_bytes))
         return digest.hexdigest()
 
     def flush(self) -> None:
@@ -85,7 +80,7 @@ class LayerFiles:
             os.close(file)
 
     def _files(self) -> Iterator[int]:
-        yield from (self._words, self._sentences, self._logits)
+        yield from (self._words, self._sentences)
 
     def _span(self, row: int) -> tuple[int, int]:
         """Offset and size of a sentence's words, in bytes."""

@@ -51,10 +51,7 @@ def run_layers(
         ActivationError: activations that are not finite or do not fit the number format.
     """
     table = read_sentence_table(tables)
-    files = {
-        layer: LayerFiles(out, table, model.width, model.n_classes, settings.dtype)
-        for layer, out in folders.items()
-    }
+    files = {layer: LayerFiles(out, table, model.width, settings.dtype) for layer, out in folders.items()}
     ledgers = {layer: Ledger(out) for layer, out in folders.items()}
     with tqdm(total=len(sentences), desc="activations", unit="sentence") as progress:
         for number, part in enumerate(_parts(length_sorted_batches(table.n_tokens, settings.batch_tokens))):
@@ -106,16 +103,16 @@ def _run_batch(
     texts = [sentences[row][1].text for row in rows]
     encoded = model.encode(texts)
     alignments = [align(text, each) for text, each in zip(texts, encoded, strict=True)]
-    output = model.run(model.pad(encoded), list(files))
-    pooling = WordPooling(alignments, output, settings.sub_word)
+    hidden = model.states(model.pad(encoded), list(files))
+    pooling = WordPooling(alignments, next(iter(hidden.values())), settings.sub_word)
     for layer, out in files.items():
-        words = pooling.words(output.hidden[layer])
+        words = pooling.words(hidden[layer])
         stored = words.to(out.dtype)
         if not torch.isfinite(stored).all():
             first = rows[int((~pooling.finite(stored)).nonzero()[0])]
             raise _not_finite(model, layer, sentences[first][1].id, words, settings)
-        representations = pooling.sentences(output.hidden[layer], words, model.pooling).float()
-        out.write(rows, LayerOutput(stored, representations, output.logits.float()))
+        representations = pooling.sentences(hidden[layer], words, model.pooling).float()
+        out.write(rows, LayerOutput(stored, representations))
 
 
 def _not_finite(

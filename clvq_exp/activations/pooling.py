@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clvq_exp.records import Alignment, LanguageModelOutput
+from clvq_exp.records import Alignment
 from clvq_exp.settings import SentencePooling, SubWord
 
 
@@ -17,12 +17,13 @@ class WordPooling:
 
     Args:
         alignments: words of each sentence of the batch.
-        output: what the model gave for it.
+        hidden: states of any layer, for their shape and device.
         sub_word: which sub-words stand for a word.
     """
 
-    def __init__(self, alignments: Sequence[Alignment], output: LanguageModelOutput, sub_word: SubWord) -> None:
-        hidden = next(iter(output.hidden.values()))
+    def __init__(
+        self, alignments: Sequence[Alignment], hidden: Float[Tensor, "batch tokens d"], sub_word: SubWord
+    ) -> None:
         _, tokens, _ = hidden.shape
         device = hidden.device
         self._mean = sub_word is SubWord.mean

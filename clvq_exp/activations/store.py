@@ -28,7 +28,6 @@ WORDS_TABLE = "words.parquet"
 SENTENCES_TABLE = "sentences.parquet"
 WORD_ACTIVATIONS = "words.bin"
 SENTENCE_REPRESENTATIONS = "sentences.bin"
-LOGITS = "logits.bin"
 LAYER_FACTS = "layer.json"
 
 _NUMPY_TYPES: dict[StoreDtype, type[np.generic]] = {
@@ -200,12 +199,6 @@ class ActivationStore:
             path = self._folder(layer) / WORD_ACTIVATIONS
             self._files[layer] = RowFile(path, self.n_words, self.width, self.dtype(layer))
         return self._files[layer]
-
-    def logits(self, split: Split) -> Float[Tensor, "n classes"]:
-        """The language model's class logits for the sentences of one split."""
-        folder = next(iter(self.layer_folders.values()))
-        flat = np.fromfile(folder / LOGITS, dtype=np.float32).reshape(max(self.n_sentences, 1), -1)
-        return torch.from_numpy(flat[self.sentence_ids(split)])
 
     def labels(self, split: Split) -> Int64[Tensor, " n"]:
         """Gold classes of the sentences of one split."""

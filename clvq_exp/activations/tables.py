@@ -48,7 +48,7 @@ def write_tables(out: Path, model: LanguageModel, sentences: Sequence[tuple[Spli
         sentences: all sentences with their splits, in the order of the store.
 
     Raises:
-        ActivationError: a model without a sentence token where one is asked for.
+        ActivationError: a model without a sentence token where one is asked for, or a text without words.
     """
     first_word = 0
     with (
@@ -67,6 +67,11 @@ def write_tables(out: Path, model: LanguageModel, sentences: Sequence[tuple[Spli
                         "set model.sentence_pooling=mean"
                     )
                 alignment = align(sentence.text, each)
+                if not alignment.words:
+                    raise ActivationError(
+                        f"sentence {sentence.id!r} has no word that the tokenizer of {model.name} keeps within "
+                        "its limit: take it out of the data set, or raise model.max_length"
+                    )
                 _add_words(word_columns, start + offset, alignment)
                 _add_sentence(row_columns, split, sentence, each, alignment, first_word)
                 first_word += len(alignment.words)

@@ -21,6 +21,7 @@ from clvq_exp.records import Alignment, EncodedText
 SENTENCE_TOKEN = "sentence_token"
 SALIENT_WORD = "salient_word"
 ALL_WORDS = "all_words"
+ANSWER_POSITION = "answer_position"
 
 Bases = Mapping[str, Mapping[int, Float[Tensor, "n r d"]]]
 """condition -> seed -> what each sentence loses."""
@@ -72,7 +73,9 @@ def project_out(
 
 
 def places(model: LanguageModel) -> tuple[str, ...]:
-    """Where directions are removed: the sentence token only where the model has one."""
+    """Where directions are removed: at words, and where the model reads the label, if that is at a token."""
+    if model.answers_at_end:
+        return (ANSWER_POSITION, SALIENT_WORD, ALL_WORDS)
     has_token = model.encode(["a"])[0].sentence_token is not None
     return (SENTENCE_TOKEN, SALIENT_WORD, ALL_WORDS) if has_token else (SALIENT_WORD, ALL_WORDS)
 
@@ -145,6 +148,10 @@ def _mask(
     place: str, batch: _Batch, salient_positions: NDArray[np.int64], width: int
 ) -> Bool[Tensor, "batch tokens"]:
     mask = torch.zeros((len(batch.rows), width), dtype=torch.bool)
+    if place == ANSWER_POSITION:
+        last = torch.tensor([len(each.input_ids) - 1 for each in batch.encoded])
+        mask[torch.arange(len(last)), last] = True
+        return mask
     for row, alignment in enumerate(batch.alignments):
         for word in alignment.words:
             if (

@@ -24,6 +24,8 @@ class SentenceAttribution(NamedTuple):
 
     words: NDArray[np.float32]
     """Score of each aligned word: the sum of its sub-words' scores, in logits."""
+    logits: NDArray[np.float32]
+    """The model's class logits."""
     prediction: int
     """Class whose logit is explained."""
     logit_change: float
@@ -40,6 +42,7 @@ class SentenceAttribution(NamedTuple):
 
 class _TokenScores(NamedTuple):
     scores: Float[Tensor, "batch tokens"]
+    logits: Float[Tensor, "batch classes"]
     predictions: Tensor
     logit_changes: Tensor
     deltas: Tensor
@@ -107,7 +110,7 @@ def _token_scores(model: LanguageModel, encoded: Sequence[EncodedText], steps: i
         logits = model.class_logits(batch.input_ids, batch.attention_mask)
         predictions = logits.argmax(1)
         at_baseline = model.class_logits(baseline, batch.attention_mask)
-    method: Any = LayerIntegratedGradients(model.class_logits, model.embeddings_module())
+    method: Any = LayerIntegratedGradients(model.class_logits, model.layer_module(0))
     per_pass = max(len(encoded), budget // batch.input_ids.shape[1])
     attributions: Tensor = method.attribute(
         batch.input_ids,
@@ -122,13 +125,14 @@ def _token_scores(model: LanguageModel, encoded: Sequence[EncodedText], steps: i
     changes = logits[row, predictions] - at_baseline[row, predictions]
     real = batch.attention_mask.bool()
     deltas = (scores.double() * real).sum(1) - changes.double()
-    return _TokenScores(scores.cpu(), predictions.cpu(), changes.cpu(), deltas.cpu())
+    return _TokenScores(scores.cpu(), logits.cpu(), predictions.cpu(), changes.cpu(), deltas.cpu())
 
 
 def _of_words(scores: _TokenScores, row: int, alignment: Alignment, steps: int) -> SentenceAttribution:
     words = [float(scores.scores[row, list(word.sub_words)].sum()) for word in alignment.words]
     return SentenceAttribution(
         words=np.asarray(words, dtype=np.float32),
+        logits=scores.logits[row].numpy(),
         prediction=int(scores.predictions[row]),
         logit_change=float(scores.logit_changes[row]),
         convergence_delta=float(scores.deltas[row]),

@@ -28,6 +28,7 @@ _SENTENCES = "sentences.parquet"
 _WORDS_SCHEMA = pa.schema([("word_row", pa.int64()), ("score", pa.float32())])
 _SENTENCES_SCHEMA = pa.schema(
     [
+        ("logits", pa.list_(pa.float32())),
         ("prediction", pa.int64()),
         ("logit_change", pa.float64()),
         ("convergence_delta", pa.float64()),
@@ -47,6 +48,8 @@ class WordAttributions(NamedTuple):
     """Rows of their words in the store."""
     scores: NDArray[np.float32]
     """Score of each of those words, in logits."""
+    logits: NDArray[np.float32]
+    """Per sentence: the class logits, n x classes."""
     prediction: NDArray[np.int64]
     """Per sentence: the class that is explained."""
     logit_change: NDArray[np.float64]
@@ -84,10 +87,10 @@ def attribute_sentences(
     )
     words = pq.read_table(folder / _WORDS)
     rows = pq.read_table(folder / _SENTENCES)
+    numbers = {name: rows.column(name).to_numpy() for name in _SENTENCES_SCHEMA.names}
+    numbers["logits"] = np.stack(numbers["logits"]) if len(sentences) else np.zeros((0, 0), dtype=np.float32)
     found = WordAttributions(
-        sentences,
-        *(words.column(name).to_numpy() for name in _WORDS_SCHEMA.names),
-        *(rows.column(name).to_numpy() for name in _SENTENCES_SCHEMA.names),
+        sentences, *(words.column(name).to_numpy() for name in _WORDS_SCHEMA.names), **numbers
     )
     _warn(found, settings)
     return found
@@ -139,7 +142,7 @@ def _make_part(part: _Part, model: LanguageModel, store: ActivationStore, settin
     _write(part.rows, _columns(results), _SENTENCES_SCHEMA)
 
 
-def _columns(results: Sequence[SentenceAttribution]) -> dict[str, list[float]]:
+def _columns(results: Sequence[SentenceAttribution]) -> dict[str, list[Any]]:
     return {name: [getattr(result, name) for result in results] for name in _SENTENCES_SCHEMA.names}
 
 

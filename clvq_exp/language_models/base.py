@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -30,7 +31,13 @@ class LanguageModel(ABC):
     label_names: tuple[str, ...]
     pooling: SentencePooling
     fingerprint: str
-    """Hash of weights and tokenizer."""
+    """Hash of weights, tokenizer and all else that its activations hang on."""
+    asked: dict[str, Any] | None = None
+    """What stands around the text and the answers that are read, as words and ids; None where nothing does."""
+    answers_at_end: bool = False
+    """Whether the class is read at the last position (decoders)."""
+    block_tuple_size: int
+    """Members of the tuple that a block puts out, the hidden states first; 0 where it puts out these alone."""
 
     @property
     def n_classes(self) -> int:
@@ -57,12 +64,12 @@ class LanguageModel(ABC):
         """Class logits in float32; differentiable."""
 
     @abstractmethod
-    def embeddings_module(self) -> nn.Module:
-        """The module whose output attribution interpolates (layer 0)."""
+    def layer_module(self, layer: int) -> nn.Module:
+        """The module whose output is layer `layer`, in float32; attribution and interventions hook it."""
 
     @abstractmethod
-    def layer_module(self, layer: int) -> nn.Module:
-        """The module whose output is layer `layer`; interventions hook it."""
+    def blocks_below(self, layer: int) -> Sequence[nn.Module]:
+        """The blocks that layer `layer` is made by, from the embeddings upwards."""
 
     @abstractmethod
     def after_final_norm(self, layer: int) -> bool:
@@ -70,7 +77,10 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def attribution_baseline(self, encoded: Sequence[EncodedText]) -> Int64[Tensor, "batch tokens"]:
-        """Ids that stand for 'no information': pad ids with the special tokens kept."""
+        """Ids that stand for 'no information': pad ids in the text's place, all else kept.
+
+        -1 stands for a zero embedding, where there is no pad token.
+        """
 
     def check_layer(self, layer: int, key: str) -> None:
         """Refuse a layer that the model does not have.
@@ -94,39 +104,11 @@ class LanguageModel(ABC):
             layer: layer number.
             states: the layer's states for the very batch that is run inside.
         """
-
-        def put_out(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]):
-            return (states, *output[1:]) if isinstance(output, tuple) else states
-
-        gives_tuple = self._gives_tuple()
-
-        def pass_over(module: nn.Module) -> None:
-            def forward(hidden_states: Tensor, *_args: object, **_kwargs: object):
-                return (hidden_states,) if gives_tuple else hidden_states
-
-            module.forward = forward
-            undo.callback(delattr, module, "forward")  # uncovers the class's own method
-
         with ExitStack() as undo:
-            for each in range(1, layer + 1):
-                pass_over(self.layer_module(each))
-            handle = self.layer_module(layer).register_forward_hook(put_out)
-            undo.callback(handle.remove)
+            for block in self.blocks_below(layer):
+                undo.callback(_pass_over(block, self.block_tuple_size))
+            undo.callback(self.layer_module(layer).register_forward_hook(lambda *_: states).remove)
             yield
-
-    def _gives_tuple(self) -> bool:
-        """Whether this model's blocks put out tuples; found by one forward pass of one word."""
-        known: bool | None = getattr(self, "_tuple_blocks", None)
-        if known is None:
-            seen: list[bool] = []
-            handle = self.layer_module(self.n_layers).register_forward_hook(
-                lambda _module, _inputs, output: seen.append(isinstance(output, tuple))
-            )
-            with torch.no_grad():
-                self.class_logits(*self.pad(self.encode(["a"])))
-            handle.remove()
-            known = self._tuple_blocks = seen[0]
-        return known
 
     @torch.no_grad()
     def run(self, batch: TokenBatch, layers: Sequence[int]) -> LanguageModelOutput:
@@ -136,18 +118,64 @@ class LanguageModel(ABC):
             batch: padded input.
             layers: layer numbers, 0 to `n_layers`.
         """
+        with self._kept(layers) as hidden:
+            logits = self.class_logits(batch.input_ids, batch.attention_mask)
+        return LanguageModelOutput(logits=logits, hidden=hidden)
+
+    @torch.no_grad()
+    def states(self, batch: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch tokens d"]]:
+        """The asked layers; what lies above the highest of them is not run.
+
+        Args:
+            batch: padded input.
+            layers: layer numbers, 0 to `n_layers`; at least one.
+        """
+        with self._kept(layers) as hidden, suppress(_EnoughError):
+            top = self.layer_module(max(layers)).register_forward_hook(_stop)
+            try:
+                self.class_logits(batch.input_ids, batch.attention_mask)
+            finally:
+                top.remove()
+        return hidden
+
+    @contextmanager
+    def _kept(self, layers: Sequence[int]) -> Generator[dict[int, Tensor]]:
         hidden: dict[int, Tensor] = {}
 
         def keep(layer: int):
-            def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-                hidden[layer] = output[0] if isinstance(output, tuple) else output
+            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+                hidden[layer] = output
 
             return hook
 
-        handles = [self.layer_module(layer).register_forward_hook(keep(layer)) for layer in layers]
-        try:
-            logits = self.class_logits(batch.input_ids, batch.attention_mask)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return LanguageModelOutput(logits=logits, hidden=hidden)
+        with ExitStack() as undo:
+            for layer in layers:
+                undo.callback(self.layer_module(layer).register_forward_hook(keep(layer)).remove)
+            yield hidden
+
+
+class _EnoughError(Exception):
+    """Ends a forward pass whose upper layers nobody asked for."""
+
+
+def _stop(*_: object) -> None:
+    raise _EnoughError
+
+
+def _pass_over(block: Any, tuple_size: int) -> Callable[[], None]:
+    """Let a block hand on what comes in; the function that comes back undoes it."""
+    run = block.forward
+    own = "forward" in vars(block)  # a block that is spread over devices has a forward of its own
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        states = args[0] if args else kwargs["hidden_states"]
+        return (states, *(None,) * (tuple_size - 1)) if tuple_size else states
+
+    def undo() -> None:
+        if own:
+            block.forward = run
+        else:
+            del block.forward
+
+    block.forward = forward
+    return undo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from transformers import TrainerCallback
 
 from clvq_exp.artifacts import folder_checksum, write_json
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.language_models.encoder import length_limit
 from clvq_exp.language_models.loading import load_checkpoint
+from clvq_exp.language_models.transformer import length_limit
 from clvq_exp.memory import give_back
 from clvq_exp.parts import Ledger
 from clvq_exp.records import Sentence
-from clvq_exp.settings import FineTuningSettings, ModelSettings
+from clvq_exp.settings import FineTuningSettings, ModelSettings, NumberFormat
 
 RESULT = "fine_tuning.json"
 MODEL_FOLDER = "model"
@@ -75,7 +76,7 @@ def fine_tune(
     transformers.set_seed(settings.seed)  # the new head is drawn here
     network, tokenizer = load_checkpoint(
         folder,
-        model,
+        replace(model, number_format=NumberFormat.float32, device_map=None),
         num_labels=len(label_names),
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},

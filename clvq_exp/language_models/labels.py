@@ -1,4 +1,4 @@
-"""Whether the classes of a model are those of the data set, in the same order."""
+"""Which class of a model each class of the data set is."""
 
 from __future__ import annotations
 
@@ -11,25 +11,6 @@ from clvq_exp.artifacts import read_json
 from clvq_exp.language_models.base import LanguageModelError
 
 _WAY_OUT = "give dataset.label_names with the model's names, or fine_tuning.when=always"
-
-
-def check_labels(folder: Path, model_labels: Sequence[str], data_labels: Sequence[str]) -> None:
-    """Refuse a model whose classes are not those of the data set, one by one.
-
-    Args:
-        folder: the model's, for the message.
-        model_labels: names of the model's classes, by class id.
-        data_labels: names of the data set's classes, by class id.
-
-    Raises:
-        LanguageModelError: other names, another number or another order.
-    """
-    order = label_order(model_labels, data_labels)
-    if order != sorted(order):
-        raise LanguageModelError(
-            f"{folder} lists its labels as {list(model_labels)}, the data set as {list(data_labels)}: "
-            "give dataset.label_names in the model's order"
-        )
 
 
 def label_order(model_labels: Sequence[str], data_labels: Sequence[str]) -> list[int]:

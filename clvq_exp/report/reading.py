@@ -125,7 +125,7 @@ def summary(metrics: Metrics) -> list[str]:
     """
     faithfulness = block(metrics, main_method(metrics), "faithfulness")
     removal = next((name for name in ("concept", *faithfulness) if faithfulness.get(name)), None)
-    sentences = [_what_was_removed(metrics, removal)]
+    sentences = [*_chance(metrics), _what_was_removed(metrics, removal)]
     if removal is None:
         return sentences
     values = entry(faithfulness, removal)
@@ -150,6 +150,19 @@ def _what_was_removed(metrics: Metrics, removal: str | None) -> str:
         f"at layer {lower} of {cell.get('model', 'the model')}; a probe then read the label of "
         f"{cell.get('dataset', 'the data set')}."
     )
+
+
+def _chance(metrics: Metrics) -> list[str]:
+    model = entry(metrics, "model")
+    if model.get("above_majority") is not False:
+        return []
+    p = p_value(number(model.get("above_majority_p_value")))
+    p = p if p.startswith("<") else f"= {p}"
+    accuracy, majority = (decimal(number(model.get(key))) for key in ("accuracy", "majority"))
+    return [
+        f"The language model is at chance: its accuracy, {accuracy}, is not above the commonest class's, "
+        f"{majority} (p {p})."
+    ]
 
 
 def _what_happened(values: Mapping[str, Any]) -> list[str]:
@@ -197,7 +210,11 @@ def _specific(specific: Interval) -> str:
 def _live_model(metrics: Metrics, removal: str) -> list[str]:
     places = entry(block(metrics, main_method(metrics), "intervention"), removal)
     found: list[str] = []
-    for place, words in (("sentence_token", "at the sentence token"), ("all_words", "at every word")):
+    for place, words in (
+        ("sentence_token", "at the sentence token"),
+        ("answer_position", "where it reads the label"),
+        ("all_words", "at every word"),
+    ):
         flips = {
             name: number(entry(places, place, name).get("flips")) for name in ("perturbed", "random_direction")
         }

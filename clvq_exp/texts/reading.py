@@ -1,4 +1,4 @@
-"""From a source to raw rows: where the files are, how they are packed, what a row holds.
+"""From a file to raw rows: how it is packed, how its rows are written, what a row holds.
 
 Files are read as a stream of bytes and decoded line by line, so that a wrong encoding can be named by the
 byte where it begins. JSONL rows are counted as lines, CSV and TSV rows as a spreadsheet counts them: the
@@ -10,56 +10,31 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
-import importlib.metadata
-import io
+import hashlib
 import json
 import lzma
 import sys
+import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+from clvq_exp.artifacts import file_checksum
 from clvq_exp.settings import DatasetSettings
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DEV_STEMS = ("dev", "validation", "val", "test")
-"""Names under which a folder's dev file is looked for, the first that is there wins."""
-PACKAGES_COMMAND = "pip install --no-deps -r assets.txt"
+PACKINGS = (".gz", ".bz2", ".xz")
+DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+"""What Python raises where a file cannot be opened or its packing is damaged."""
 
 
 class TextsError(ValueError):
     """Texts that cannot be found or used; the message says what, where and which key to change."""
-
-
-class Form(Enum):
-    """How rows are written."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-    tsv = "tsv"
-
-
-class DataFile(NamedTuple):
-    """One file of rows."""
-
-    path: Path
-    form: Form
-
-    @property
-    def row_word(self) -> str:
-        """What the number of a row counts."""
-        return "line" if self.form is Form.jsonl else "row"
-
-
-class Source(NamedTuple):
-    """The files of a data set."""
-
-    train: DataFile
-    dev: DataFile | None
-    """None: dev is drawn from `train`."""
 
 
 class RawRow(NamedTuple):
@@ -71,135 +46,115 @@ class RawRow(NamedTuple):
     problem: str | None = None
 
 
-FORMS = {".jsonl": Form.jsonl, ".ndjson": Form.jsonl, ".csv": Form.csv, ".tsv": Form.tsv}
-PACKINGS = (".gz", ".bz2", ".xz")
-KNOWN_ENDINGS = ", ".join(FORMS) + ", each also with " + ", ".join(PACKINGS)
+@dataclass(frozen=True)
+class RowSource(ABC):
+    """Where the rows of one part of a data set are, and how they are read."""
+
+    settings: DatasetSettings
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """What messages call it: a path, say."""
+
+    @property
+    def row_word(self) -> str:
+        """What the number of a row counts."""
+        return "row"
+
+    @abstractmethod
+    def rows(self) -> Iterator[RawRow]:
+        """Read row by row, each value as it is written.
+
+        Yields:
+            Rows in order. A row that cannot be read carries its problem; blank rows are passed over.
+
+        Raises:
+            TextsError: if the source as a whole cannot be read.
+        """
+
+    def checksum(self) -> str:
+        """SHA-256 of what is read here: of all rows, unless a source has something shorter."""
+        digest = hashlib.sha256()
+        for row in self.rows():
+            digest.update(json.dumps(row, sort_keys=True, default=repr).encode())
+        return digest.hexdigest()
 
 
-def find_source(settings: DatasetSettings) -> Source:
-    """Find the files of a data set.
+class Source(NamedTuple):
+    """The parts of a data set."""
 
-    Args:
-        settings: `path` wins over `package` and `package_file`.
-
-    Returns:
-        The training file and, where there is one, the dev file.
-
-    Raises:
-        TextsError: if nothing is there, with the key to give.
-    """
-    if settings.path:
-        return _from_path(settings, Path(settings.path).expanduser())
-    if settings.package:
-        return _from_package(settings, settings.package)
-    raise TextsError(
-        f"dataset {settings.name} has no file here: give dataset.path=...; "
-        f"what belongs there: {settings.what_belongs_there}"
-    )
+    train: RowSource
+    dev: RowSource | None
+    """None: dev is drawn from `train`."""
 
 
-def _from_path(settings: DatasetSettings, path: Path) -> Source:
-    if path.is_dir():
-        return _from_folder(settings, path)
-    if not path.exists():
-        raise TextsError(
-            f"dataset {settings.name}: dataset.path={path} does not exist (looked for {path.absolute()}); "
-            f"what belongs there: {settings.what_belongs_there}"
-        )
-    return Source(_known_file(settings, path), None)
+class Form(Enum):
+    """How the rows of a text file are written."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
 
 
-def _from_package(settings: DatasetSettings, package: str) -> Source:
-    otherwise = f"or give dataset.path=...; what belongs there: {settings.what_belongs_there}"
-    if not settings.package_file:
-        raise TextsError(
-            f"dataset {settings.name}: dataset.package={package} needs dataset.package_file, "
-            f"the file inside that package; {otherwise}"
-        )
+@dataclass(frozen=True)
+class DataFile(RowSource):
+    """One JSONL, CSV or TSV file."""
+
+    path: Path
+    form: Form
+
+    @property
+    def place(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def row_word(self) -> str:
+        """Lines of JSONL, rows of a spreadsheet."""
+        return "line" if self.form is Form.jsonl else "row"
+
+    def rows(self) -> Iterator[RawRow]:
+        """See `RowSource.rows`; a file is refused that is not UTF-8 or has no usable header."""
+        settings = self.settings
+        with text_lines(settings, self.place, open_packed(self.path)) as lines:
+            if self.form is Form.jsonl:
+                yield from json_rows(lines)
+                return
+            delimiter = "\t" if self.form is Form.tsv else ","
+            cells = table_cells(settings, self.place, lines, delimiter)
+            header = next(cells, None)
+            if header is not None:
+                check_columns(settings, self.place, header[1], "its first row must name the columns and names")
+                yield from named_cells(header[1], cells)
+
+    def checksum(self) -> str:
+        """SHA-256 of the file, and how it is read."""
+        return f"{self.form.value} {file_checksum(self.path)}"
+
+
+@contextmanager
+def open_packed(path: Path) -> Generator[IO[bytes]]:
+    """Open a file for reading; its last ending says whether it is packed."""
+    packings = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    opening: Any = packings.get(path.suffix.lower(), open)
+    with opening(path, "rb") as stream:
+        yield stream
+
+
+@contextmanager
+def text_lines(
+    settings: DatasetSettings, place: str, opened: AbstractContextManager[Iterable[bytes]]
+) -> Generator[Iterator[str]]:
+    """The lines of a stream of UTF-8; damage becomes a `TextsError` that names the place."""
     try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise TextsError(
-            f"dataset {settings.name}: the package {package} is not installed: {PACKAGES_COMMAND}, {otherwise}"
-        ) from error
-    path = Path(str(distribution.locate_file(settings.package_file)))
-    if not path.is_file():
-        raise TextsError(
-            f"dataset {settings.name}: {package} {distribution.version} is installed, but has no file "
-            f"{settings.package_file} (dataset.package_file): {PACKAGES_COMMAND}, {otherwise}"
-        )
-    return Source(_known_file(settings, path), None)
+        with opened as stream:
+            yield _decoded(settings, place, stream)
+    except DAMAGE as error:
+        raise TextsError(f"dataset {settings.name}: {place} cannot be read: {error}") from error
 
 
-def _from_folder(settings: DatasetSettings, folder: Path) -> Source:
-    found: dict[str, list[DataFile]] = {}
-    for path in sorted(folder.iterdir()):
-        stem, form = _stem_and_form(path)
-        if form is not None and path.is_file():
-            found.setdefault(stem, []).append(DataFile(path, form))
-    dev_stem = next((stem for stem in DEV_STEMS if stem in found), None)
-    wanted = [found.get(stem, []) for stem in ("train", dev_stem) if stem is not None]
-    if any(len(files) != 1 for files in wanted):
-        names = ", ".join(path.name for path in sorted(folder.iterdir())) or "nothing"
-        raise TextsError(
-            f"dataset {settings.name}: the folder {folder} (dataset.path) must hold one train.* and "
-            f"at most one dev.* (or else validation.*, val.*, test.*), written as {KNOWN_ENDINGS}; "
-            f"found: {names}. Take the others out, or give one file as dataset.path"
-        )
-    return Source(wanted[0][0], wanted[1][0] if len(wanted) > 1 else None)
-
-
-def _known_file(settings: DatasetSettings, path: Path) -> DataFile:
-    form = _stem_and_form(path)[1]
-    if form is None:
-        raise TextsError(
-            f"dataset {settings.name}: {path} (dataset.path) is of no known form; "
-            f"its name must end with {KNOWN_ENDINGS}"
-        )
-    return DataFile(path, form)
-
-
-def _stem_and_form(path: Path) -> tuple[str, Form | None]:
-    name = Path(path.name.lower())
-    if name.suffix in PACKINGS:
-        name = name.with_suffix("")
-    return name.stem, FORMS.get(name.suffix)
-
-
-def read_rows(settings: DatasetSettings, file: DataFile) -> Iterator[RawRow]:
-    """Read one file row by row, each value as it is written.
-
-    Args:
-        settings: names the data set and its columns in messages.
-        file: what to read.
-
-    Yields:
-        Rows in order. A row that cannot be read carries its problem; blank rows are passed over.
-
-    Raises:
-        TextsError: if the file as a whole cannot be read: not UTF-8, damaged packing, no usable header.
-    """
-    try:
-        with _open(file.path) as stream:
-            lines = _decoded_lines(settings, file.path, stream)
-            yield from _json_rows(lines) if file.form is Form.jsonl else _table_rows(settings, file, lines)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise TextsError(f"dataset {settings.name}: {file.path} cannot be read: {error}") from error
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    match path.suffix.lower():
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".bz2":
-            return bz2.open(path, "rb")
-        case ".xz":
-            return lzma.open(path, "rb")
-        case _:
-            return path.open("rb")
-
-
-def _decoded_lines(settings: DatasetSettings, path: Path, stream: Iterable[bytes]) -> Iterator[str]:
+def _decoded(settings: DatasetSettings, place: str, stream: Iterable[bytes]) -> Iterator[str]:
     offset = 0
     for line in stream:
         mark = len(BYTE_ORDER_MARK) if offset == 0 and line.startswith(BYTE_ORDER_MARK) else 0
@@ -207,16 +162,17 @@ def _decoded_lines(settings: DatasetSettings, path: Path, stream: Iterable[bytes
             yield line[mark:].decode("utf-8")
         except UnicodeDecodeError as error:
             where = offset + mark + error.start
-            unpacked = " of its unpacked content" if path.suffix.lower() in PACKINGS else ""
+            unpacked = " of its unpacked content" if place.lower().endswith((*PACKINGS, ".zip")) else ""
             raise TextsError(
-                f"dataset {settings.name}: {path} is not UTF-8: byte {where}{unpacked} "
+                f"dataset {settings.name}: {place} is not UTF-8: byte {where}{unpacked} "
                 f"(0x{error.object[error.start]:02x}) cannot be decoded; convert the file to UTF-8, "
                 f"or give another as dataset.path"
             ) from error
         offset += len(line)
 
 
-def _json_rows(lines: Iterator[str]) -> Iterator[RawRow]:
+def json_rows(lines: Iterable[str]) -> Iterator[RawRow]:
+    """JSON objects, one a line."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -233,10 +189,12 @@ def _json_rows(lines: Iterator[str]) -> Iterator[RawRow]:
                 yield RawRow(number, {}, f"{shown(values)} is no JSON object")
 
 
-def _table_rows(settings: DatasetSettings, file: DataFile, lines: Iterator[str]) -> Iterator[RawRow]:
-    reader = csv.reader(lines, delimiter="\t" if file.form is Form.tsv else ",", strict=True)
+def table_cells(
+    settings: DatasetSettings, place: str, lines: Iterable[str], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row of a table that is not blank, with the row's number from 1."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     number = 0
-    header: list[str] | None = None
     while True:
         number += 1
         try:
@@ -246,30 +204,42 @@ def _table_rows(settings: DatasetSettings, file: DataFile, lines: Iterator[str])
             return
         except csv.Error as error:
             raise TextsError(
-                f"dataset {settings.name}: {file.path}, row {number} (to line {reader.line_num}): {error}; "
+                f"dataset {settings.name}: {place}, row {number} (to line {reader.line_num}): {error}; "
                 f'a cell with a quote must be quoted and its quotes doubled, as in "say ""no""": '
                 f"write the file again, as JSONL perhaps, or give another as dataset.path"
             ) from error
-        if not cells:
-            continue
-        if header is None:
-            header = _checked_header(settings, file, cells)
-        elif len(cells) != len(header):
+        if cells:
+            yield number, cells
+
+
+def named_cells(header: list[str], rows: Iterable[tuple[int, list[str]]]) -> Iterator[RawRow]:
+    """Rows of a table, their cells named by its header."""
+    for number, cells in rows:
+        if len(cells) != len(header):
             yield RawRow(number, {}, f"{len(cells)} cells where the header has {len(header)}")
         else:
             yield RawRow(number, dict(zip(header, cells, strict=True)))
 
 
-def _checked_header(settings: DatasetSettings, file: DataFile, header: list[str]) -> list[str]:
+def check_columns(settings: DatasetSettings, place: str, there: list[str], said: str) -> None:
+    """Refuse a table without one column of texts and one of labels.
+
+    Args:
+        settings: the names of both.
+        place: what messages call the table.
+        there: the names of its columns.
+        said: what comes before them in the message.
+
+    Raises:
+        TextsError: names the key to change.
+    """
     for key, column in (("text_column", settings.text_column), ("label_column", settings.label_column)):
-        if header.count(column) != 1:
-            wrong = "no column" if column not in header else "more than one column"
+        if there.count(column) != 1:
+            wrong = "no column" if column not in there else "more than one column"
             raise TextsError(
-                f"dataset {settings.name}: {file.path} has {wrong} {column!r} (dataset.{key}); its first row "
-                f"must name the columns and names {', '.join(shown(name) for name in header)}: "
-                f"set dataset.{key} to one of them"
+                f"dataset {settings.name}: {place} has {wrong} {column!r} (dataset.{key}); {said} "
+                f"{', '.join(shown(name) for name in there)}: set dataset.{key} to one of them"
             )
-    return header
 
 
 @contextmanager

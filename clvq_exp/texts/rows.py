@@ -8,7 +8,7 @@ from typing import Any
 
 from clvq_exp.records import Sentence
 from clvq_exp.settings import DatasetSettings
-from clvq_exp.texts.reading import DataFile, RawRow, TextsError, read_rows, shown
+from clvq_exp.texts.reading import RawRow, RowSource, TextsError, shown
 
 PROBLEMS_SHOWN = 5
 _ABSENT = object()
@@ -81,35 +81,34 @@ def _label_word(raw: object) -> str | None:
     return str(raw) if isinstance(raw, str | int | float) else None
 
 
-def read_sentences(settings: DatasetSettings, file: DataFile, part: str) -> list[Sentence]:
-    """Read the sentences of one file, texts exactly as they are written.
+def read_sentences(source: RowSource, part: str) -> list[Sentence]:
+    """Read the sentences of one part, texts exactly as the source gives them.
 
     Args:
-        settings: columns, labels and rows to leave out.
-        file: what to read.
+        source: what to read; its settings say columns, labels and rows to leave out.
         part: begins the id of a row that has none of its own: `train-12` is row 12.
 
     Returns:
-        The sentences in the order of the file.
+        The sentences in the order of the source.
 
     Raises:
         TextsError: if any row cannot be used (the first five are shown, all are counted), if there is no row
             at all, if there is one only, or if all have one label.
     """
-    reader = _SentenceReader(settings, file, part)
-    sentences = [sentence for row in read_rows(settings, file) if (sentence := reader.read(row)) is not None]
+    reader = _SentenceReader(source, part)
+    sentences = [sentence for row in source.rows() if (sentence := reader.read(row)) is not None]
     reader.check(sentences)
     return sentences
 
 
 class _SentenceReader:
-    """Reads the rows of one file and remembers what was wrong with them."""
+    """Reads the rows of one part and remembers what was wrong with them."""
 
-    def __init__(self, settings: DatasetSettings, file: DataFile, part: str) -> None:
-        self.settings = settings
-        self.file = file
+    def __init__(self, source: RowSource, part: str) -> None:
+        self.settings = source.settings
+        self.source = source
         self.part = part
-        self.labels = Labels(settings)
+        self.labels = Labels(source.settings)
         self.rows = 0
         self.with_group = 0
         self.columns: list[str] = []
@@ -128,7 +127,7 @@ class _SentenceReader:
         except _UnusableRowError as error:
             self.problems[error.problem] += 1
             if len(self.shown) < PROBLEMS_SHOWN:
-                self.shown.append(f"{self.file.row_word} {row.number}: {error}")
+                self.shown.append(f"{self.source.row_word} {row.number}: {error}")
             return None
 
     def _sentence(self, row: RawRow) -> Sentence | None:
@@ -146,7 +145,7 @@ class _SentenceReader:
         first = self.ids.setdefault(name, row.number)
         if first != row.number:
             raise _UnusableRowError(
-                Problem.repeated_id, f"the id {shown(name)} is that of {self.file.row_word} {first}"
+                Problem.repeated_id, f"the id {shown(name)} is that of {self.source.row_word} {first}"
             )
         return Sentence(id=name, text=text, label=label, group=group or name)
 
@@ -180,7 +179,7 @@ class _SentenceReader:
     def check(self, sentences: list[Sentence]) -> None:
         """Raise the one error that says all that is wrong with the file."""
         start = f"dataset {self.settings.name}: "
-        path = self.file.path
+        path = self.source.place
         if self.problems:
             raise TextsError(start + self._all_problems())
         if not self.rows:
@@ -212,7 +211,7 @@ class _SentenceReader:
     def _all_problems(self) -> str:
         total = self.problems.total()
         more = total - len(self.shown)
-        lines = [f"{total} of {self.rows} rows of {self.file.path} cannot be used"]
+        lines = [f"{total} of {self.rows} rows of {self.source.place} cannot be used"]
         lines += [f"  {line}" for line in self.shown]
         lines += [f"  and {more} more"] if more else []
         for problem, count in self.problems.items():

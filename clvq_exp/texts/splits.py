@@ -1,4 +1,4 @@
-"""From sentences to splits: repeats, the dev draw, the share for early stopping, and seeded samples."""
+"""From sentences to splits: repeats, the draws, the share for early stopping, and seeded samples."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import NamedTuple
 
-from clvq_exp.artifacts import file_checksum, fingerprint
+from clvq_exp.artifacts import fingerprint
 from clvq_exp.records import LabelledTexts, Sentence
 from clvq_exp.settings import DatasetSettings
-from clvq_exp.texts.reading import Source, TextsError, find_source
+from clvq_exp.texts.reading import Source, TextsError
 from clvq_exp.texts.rows import read_sentences
+from clvq_exp.texts.sources import find_source
 
 SPLITTING_VERSION = 1
 """Raised whenever the same file and settings would give other splits; part of the fingerprint."""
 
 log = logging.getLogger(__name__)
+
+
+class _Parts(NamedTuple):
+    """What a source gives, before training sentences are kept for early stopping."""
+
+    train: Sequence[Sentence]
+    dev: Sequence[Sentence]
+    removed: int
+    """Duplicates that went."""
+    drawn: dict[str, int]
+    """Sizes asked for of the parts that are samples of more."""
 
 
 def load_texts(settings: DatasetSettings, remove_duplicates: bool) -> LabelledTexts:
@@ -32,22 +45,23 @@ def load_texts(settings: DatasetSettings, remove_duplicates: bool) -> LabelledTe
         Training, validation and dev sentences, each in the order of the source.
 
     Raises:
-        TextsError: if a file is not there or cannot be used, or the settings ask for what it cannot give.
+        TextsError: if a source is not there or cannot be used, or the settings ask for what it cannot give.
     """
     _check(settings)
     source = find_source(settings)
-    train, dev, removed = _train_and_dev(settings, source, remove_duplicates)
-    _check_classes(train, "training", settings, source, removed)
-    _check_classes(dev, "dev", settings, source, removed)
+    parts = _train_and_dev(settings, source, remove_duplicates)
+    train = parts.train
+    _check_classes(train, "training", settings, source, parts.removed)
+    _check_classes(parts.dev, "dev", settings, source, parts.removed)
     kept = _validation_rows(train, settings)
     return LabelledTexts(
         name=settings.name,
         label_names=tuple(settings.label_names),
         train=tuple(sentence for index, sentence in enumerate(train) if index not in kept),
         validation=tuple(sentence for index, sentence in enumerate(train) if index in kept),
-        dev=tuple(dev),
-        fingerprint=_fingerprint(settings, source, remove_duplicates),
-        duplicates_removed=removed,
+        dev=tuple(parts.dev),
+        fingerprint=_fingerprint(settings, source, parts.drawn, remove_duplicates),
+        duplicates_removed=parts.removed,
     )
 
 
@@ -83,6 +97,7 @@ def _check(settings: DatasetSettings) -> None:
             f"dataset.label_names={settings.label_names} repeats a name",
         ),
         (bool(outside), f"dataset.label_values has {outside}, but class ids are 0 to {classes - 1}"),
+        (settings.train_size < 0, f"dataset.train_size={settings.train_size} is negative"),
         (settings.dev_size < 0, f"dataset.dev_size={settings.dev_size} is negative"),
         (
             not 0 <= settings.validation_share < 1,
@@ -116,24 +131,48 @@ def _check_classes(
         )
 
 
-def _train_and_dev(
-    settings: DatasetSettings, source: Source, remove_duplicates: bool
-) -> tuple[list[Sentence], list[Sentence], int]:
-    """Training (validation included) and dev sentences, and how many duplicates went."""
+def _train_and_dev(settings: DatasetSettings, source: Source, remove_duplicates: bool) -> _Parts:
+    """Training (validation included) and dev sentences."""
+    drawn: dict[str, int] = {}
     if source.dev is None:
-        rows = read_sentences(settings, source.train, "row")
+        rows = read_sentences(source.train, "row")
         pool = _without_repeats(rows, settings, remove_duplicates)
         train, dev = _draw_dev(pool, settings, source)
-        return train, dev, len(rows) - len(pool)
-    log.info("dataset %s: dev is %s", settings.name, source.dev.path)
-    dev_rows = read_sentences(settings, source.dev, "dev")
-    train_rows = read_sentences(settings, source.train, "train")
-    dev = _without_repeats(dev_rows, settings, remove_duplicates)
-    train = _without_repeats(train_rows, settings, remove_duplicates)
-    if remove_duplicates:
-        dev_texts = {sentence.text for sentence in dev_rows}
-        train = [sentence for sentence in train if sentence.text not in dev_texts]
-    return train, dev, len(dev_rows) + len(train_rows) - len(dev) - len(train)
+        drawn["dev"] = settings.dev_size
+        removed = len(rows) - len(pool)
+    else:
+        log.info("dataset %s: dev is %s", settings.name, source.dev.place)
+        dev_rows = read_sentences(source.dev, "dev")
+        train_rows = read_sentences(source.train, "train")
+        dev = _without_repeats(dev_rows, settings, remove_duplicates)
+        train = _without_repeats(train_rows, settings, remove_duplicates)
+        if remove_duplicates:
+            dev_texts = {sentence.text for sentence in dev_rows}
+            train = [sentence for sentence in train if sentence.text not in dev_texts]
+        removed = len(dev_rows) + len(train_rows) - len(dev) - len(train)
+        dev = _sample(dev, "dev", settings.dev_size, settings, drawn)
+    return _Parts(_sample(train, "train", settings.train_size, settings, drawn), dev, removed, drawn)
+
+
+def _sample(
+    sentences: list[Sentence], part: str, size: int, settings: DatasetSettings, drawn: dict[str, int]
+) -> Sequence[Sentence]:
+    """As many sentences as asked for; `drawn` is told where that is not all."""
+    sample = subset(sentences, size, settings.split_seed)
+    if len(sample) < len(sentences):
+        drawn[part] = size
+    there = Counter(sentence.label for sentence in sample)
+    counts = [there[label] for label in range(len(settings.label_names))]
+    if size and max(counts) > -(-size // len(counts)):
+        log.warning(
+            "dataset %s: dataset.%s_size=%d asks for as many sentences of each label, and some labels have too "
+            "few; taken are %s",
+            settings.name,
+            part,
+            size,
+            ", ".join(f"{n} {name}" for n, name in zip(counts, settings.label_names, strict=True)),
+        )
+    return sample
 
 
 def _without_repeats(
@@ -161,7 +200,7 @@ def _draw_dev(
     sentences: list[Sentence], settings: DatasetSettings, source: Source
 ) -> tuple[list[Sentence], list[Sentence]]:
     """Training and dev sentences of a source without a dev file; equal texts stay together."""
-    start = f"dataset {settings.name}: {source.train.path} "
+    start = f"dataset {settings.name}: {source.train.place} "
     size = settings.dev_size
     if size == 0:
         raise TextsError(
@@ -257,12 +296,14 @@ def _shuffled(numbers: Iterable[int], purpose: str, seed: int) -> list[int]:
     return sorted(numbers, key=lambda n: hashlib.blake2b(f"{purpose} {seed} {n}".encode()).digest())
 
 
-def _fingerprint(settings: DatasetSettings, source: Source, remove_duplicates: bool) -> str:
-    files = {"train": source.train} if source.dev is None else {"train": source.train, "dev": source.dev}
+def _fingerprint(
+    settings: DatasetSettings, source: Source, drawn: Mapping[str, int], remove_duplicates: bool
+) -> str:
+    parts = {"train": source.train} if source.dev is None else {"train": source.train, "dev": source.dev}
     return fingerprint(
         {
             "splitting": SPLITTING_VERSION,
-            "files": {part: [file.form, file_checksum(file.path)] for part, file in files.items()},
+            "sources": {name: part.checksum() for name, part in parts.items()},
             "text_column": settings.text_column,
             "label_column": settings.label_column,
             "id_column": settings.id_column,
@@ -271,7 +312,7 @@ def _fingerprint(settings: DatasetSettings, source: Source, remove_duplicates: b
             "label_values": settings.label_values,
             "drop_labels": sorted(settings.drop_labels),
             "drop_repeats": settings.drop_repeats,
-            "dev_size": settings.dev_size if source.dev is None else None,
+            "drawn": drawn,
             "split_seed": settings.split_seed,
             "validation_share": settings.validation_share,
             "remove_duplicates": remove_duplicates,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from families import CORPUS, byte_level, metaspace
 from tiny import tiny_settings
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
@@ -21,57 +21,12 @@ from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, Split
 
-CORPUS = [
-    f"The {part} is {opinion}, I can't say more."
-    for part in ("acting", "script", "camera work", "ending")
-    for opinion in ("superb", "moving", "dull", "a mess")
-]
-SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-NAMES = {"bos": "<s>", "cls": "<s>", "sep": "</s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
 TROUBLE = (
     "",
     "\u200b",
     "dull " * 80,
     "I can't \u200b say\x00 more \U0001f389\U0001f389 电影 good[SEP]bad",
 )
-
-
-def byte_level(trim_offsets: bool, add_prefix_space: bool) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=trim_offsets, add_prefix_space=add_prefix_space
-    )
-    return wrapped(tokenizer)
-
-
-def metaspace() -> PreTrainedTokenizerFast:
-    """As SentencePiece does it: NFKC, a leading mark for every space, bytes for what is unknown."""
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokens = [*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokenizer.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=360, special_tokens=tokens, show_progress=False)
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return wrapped(tokenizer)
-
-
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, **{f"{name}_token": token for name, token in NAMES.items()}
-    )
 
 
 class Readers:
@@ -93,7 +48,7 @@ class Readers:
         tokenizer = copy.deepcopy(self._tokenizers[name])
         tokenizer.model_max_length = 10**9
         config = BertConfig(
-            vocab_size=4,
+            vocab_size=len(tokenizer),
             hidden_size=4,
             num_hidden_layers=1,
             num_attention_heads=1,

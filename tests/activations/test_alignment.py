@@ -294,7 +294,7 @@ def test_align__a_text_of_100_000_words_is_cut(readers: Any, name: str):
 
 
 @every_tokenizer
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(text=any_text)
 def test_align__kept_vanished_and_truncated_words_are_all_words_once(readers: Any, name: str, text: str):
     for limit in (8, 4096):
@@ -308,7 +308,7 @@ def test_align__kept_vanished_and_truncated_words_are_all_words_once(readers: An
 
 
 @every_tokenizer
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(text=any_text)
 def test_align__sub_words_are_ordered_touch_their_word_and_none_is_lost(readers: Any, name: str, text: str):
     encoded, alignment = aligned(readers(name), text)
@@ -331,7 +331,7 @@ def test_align__sub_words_are_ordered_touch_their_word_and_none_is_lost(readers:
 
 
 @every_tokenizer
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(text=any_text, limit=st.integers(3, 14))
 @example(text=f"dull {PARTY}", limit=6)
 def test_align__a_cut_changes_no_word_before_it(readers: Any, name: str, text: str, limit: int):

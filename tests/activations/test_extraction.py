@@ -18,14 +18,15 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.language_models.encoder import EncoderModel
-from clvq_exp.records import Alignment, LanguageModelOutput, Sentence, TokenBatch
+from clvq_exp.records import Alignment, Sentence, TokenBatch
 from clvq_exp.settings import ActivationSettings, SentencePooling, Split, StoreDtype, SubWord
 
 Splits = Mapping[Split, Sequence[Sentence]]
+Hidden = dict[int, Tensor]
 SETTINGS = ActivationSettings(batch_tokens=256)
 
 
-def unchanged(_: LanguageModelOutput) -> None:
+def unchanged(_: Hidden) -> None:
     pass
 
 
@@ -35,17 +36,17 @@ class Passes:
     def __init__(self, model: EncoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.layers: list[tuple[int, ...]] = []
         self.sizes: list[tuple[int, ...]] = []
-        self.change: Callable[[LanguageModelOutput], None] = unchanged
-        run = model.run
+        self.change: Callable[[Hidden], None] = unchanged
+        states = model.states
 
-        def counted(batch: TokenBatch, layers: Sequence[int]) -> LanguageModelOutput:
+        def counted(batch: TokenBatch, layers: Sequence[int]) -> Hidden:
             self.layers.append(tuple(layers))
             self.sizes.append(tuple(batch.input_ids.shape))
-            output = run(batch, layers)
-            self.change(output)
-            return output
+            hidden = states(batch, layers)
+            self.change(hidden)
+            return hidden
 
-        monkeypatch.setattr(model, "run", counted)
+        monkeypatch.setattr(model, "states", counted)
 
 
 @pytest.fixture
@@ -137,13 +138,8 @@ def test_extract__sub_words_differ_where_a_word_has_several(
     assert not torch.allclose(last, mean)
 
 
-def test_extract__logits_and_labels_are_those_of_the_sentences(
-    store: ActivationStore, model: EncoderModel, splits: Splits
-):
+def test_extract__labels_are_those_of_the_sentences(store: ActivationStore, splits: Splits):
     for split in Split:
-        encoded = [model.encode([sentence.text]) for sentence in splits[split]]
-        expected = torch.cat([model.class_logits(*model.pad(each)) for each in encoded])
-        assert torch.allclose(store.logits(split), expected, atol=1e-5)
         assert store.labels(split).tolist() == [sentence.label for sentence in splits[split]]
 
 
@@ -267,7 +263,7 @@ def test_extract__moving_a_sentence_to_another_split_is_another_store(cache: Art
 def test_extract__a_pass_that_fails_leaves_nothing_that_looks_finished(
     fresh: ArtifactCache, model: EncoderModel, splits: Splits, passes: Passes, alone: Alone
 ):
-    def fail(_: LanguageModelOutput) -> None:
+    def fail(_: Hidden) -> None:
         if len(passes.layers) == 3:
             raise KeyboardInterrupt
 
@@ -302,8 +298,8 @@ def test_extract__short_formats_hold_the_rounded_activations(
 def test_extract__an_overflow_of_float16_names_the_key(
     fresh: ArtifactCache, model: EncoderModel, splits: Splits, passes: Passes
 ):
-    def enlarge(output: LanguageModelOutput) -> None:
-        output.hidden[3] *= 1e6
+    def enlarge(hidden: Hidden) -> None:
+        hidden[3] *= 1e6
 
     passes.change = enlarge
     short = dataclasses.replace(SETTINGS, dtype=StoreDtype.float16)
@@ -324,8 +320,8 @@ def test_extract__activations_that_are_not_finite_are_refused(
     value: float,
     dtype: StoreDtype,
 ):
-    def spoil(output: LanguageModelOutput) -> None:
-        output.hidden[1][1, 0, 5] = value
+    def spoil(hidden: Hidden) -> None:
+        hidden[1][1, 0, 5] = value
 
     passes.change = spoil
     settings = dataclasses.replace(SETTINGS, dtype=dtype)
@@ -341,9 +337,9 @@ def test_extract__activations_that_are_not_finite_are_refused(
 def test_extract__what_is_not_finite_in_padding_does_not_matter(
     fresh: ArtifactCache, model: EncoderModel, passes: Passes
 ):
-    def spoil(output: LanguageModelOutput) -> None:
-        assert output.hidden[1].shape[0] == 2
-        output.hidden[1][1, 5:] = float("nan")
+    def spoil(hidden: Hidden) -> None:
+        assert hidden[1].shape[0] == 2
+        hidden[1][1, 5:] = float("nan")
 
     passes.change = spoil
     pair = [Sentence("a", "! " * 20, 0, "a"), Sentence("b", "! !", 1, "b")]
@@ -373,7 +369,6 @@ def test_extract__an_empty_split_is_empty_everywhere(fresh: ArtifactCache, model
         assert store.sentence_ids(split).tolist() == []
         assert store.word_range(split) == (0, 0)
         assert store.sentence_representations(1, split).shape == (0, model.width)
-        assert store.logits(split).shape == (0, 2)
         assert store.labels(split).shape == (0,)
         assert list(store.iterate_words(1, (split,))) == []
 
@@ -386,4 +381,3 @@ def test_extract__no_sentences_at_all_give_an_empty_store(
     assert (store.n_sentences, store.n_words) == (0, 0)
     assert store.words(1).shape == (0, model.width)
     assert store.sentence_representations(1, Split.dev).shape == (0, model.width)
-    assert store.logits(Split.dev).shape == (0, 2)

@@ -38,15 +38,15 @@ def runs(model: EncoderModel, monkeypatch: pytest.MonkeyPatch) -> Callable[[int 
 
     def counted(most: int | None = None) -> list[int]:
         sizes: list[int] = []
-        own = EncoderModel.run
+        own = EncoderModel.states
 
-        def run(self: EncoderModel, batch: Any, layers: Any) -> Any:
+        def states(self: EncoderModel, batch: Any, layers: Any) -> Any:
             if most is not None and len(sizes) == most:
                 raise Power
             sizes.append(len(batch.input_ids))
             return own(self, batch, layers)
 
-        monkeypatch.setattr(EncoderModel, "run", run)
+        monkeypatch.setattr(EncoderModel, "states", states)
         return sizes
 
     return counted

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clvq_exp.config import ConfigError
+from clvq_exp.preflight import Preflight
 from clvq_exp.settings import DatasetSettings
 from clvq_exp.texts import TextsError, load_texts
 
@@ -144,3 +147,27 @@ def test_text_of_100_000_words__is_read_whole(
     texts = load_texts(dataset(write(name, content + "\n"), dev_size=2), remove_duplicates=False)
     longest = max((*texts.train, *texts.validation, *texts.dev), key=lambda sentence: len(sentence.text))
     assert longest.text == "dull " * 100_000
+
+
+def test_archive_that_means_harm__is_reported_with_the_other_errors(
+    before_a_cell: Callable[..., Preflight], tmp_path: Path
+) -> None:
+    link = tarfile.TarInfo("movies/docs/negR_000.txt")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(tmp_path / "movies.tar.gz", "w:gz") as archive:
+        archive.addfile(link)
+    path = f"dataset.path={tmp_path / 'movies.tar.gz'}"
+    with pytest.raises(ConfigError) as caught:
+        before_a_cell("dataset=eraser_movie", path, "dataset.label_names=['0','1']", "layer_pair.upper=9")
+    assert caught.value.problems == [
+        "layer_pair.upper=9: model tiny has layers 0 (embeddings) to 4",
+        f"dataset eraser_movie: {tmp_path}/movies.tar.gz holds 'movies/docs/negR_000.txt', which is a symbolic "
+        "link and no plain file; give the benchmark's own movies.tar.gz, or the folder that it unpacks to, as "
+        "dataset.path",
+    ]
+
+
+def test_hub_beside_a_path__does_not_change_the_cell(before_a_cell: Callable[..., Preflight]) -> None:
+    hub = ("dataset.hub_id=some/where", "dataset.revision=abc", "dataset.hub_dev=test", "dataset.hub_train=x")
+    assert before_a_cell(*hub).fingerprint == before_a_cell().fingerprint
+    assert before_a_cell("dataset.train_size=40").fingerprint != before_a_cell().fingerprint

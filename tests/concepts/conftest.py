@@ -12,7 +12,6 @@ import pytest
 
 from clvq_exp.activations.store import (
     LAYER_FACTS,
-    LOGITS,
     SENTENCE_REPRESENTATIONS,
     SENTENCES_TABLE,
     WORD_ACTIVATIONS,
@@ -77,7 +76,6 @@ def write_store(
         out.mkdir()
         activations.astype(np.float32).tofile(out / WORD_ACTIVATIONS)
         activations[first].astype(np.float32).tofile(out / SENTENCE_REPRESENTATIONS)
-        np.zeros((n, 2), dtype=np.float32).tofile(out / LOGITS)
         facts = {"layer": layer, "width": activations.shape[1], "dtype": "float32", "after_final_norm": False}
         write_json(out / LAYER_FACTS, facts)
         folders[layer] = out

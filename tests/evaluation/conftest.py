@@ -15,7 +15,6 @@ from torch import Tensor
 
 from clvq_exp.activations.store import (
     LAYER_FACTS,
-    LOGITS,
     SENTENCE_REPRESENTATIONS,
     SENTENCES_TABLE,
     WORD_ACTIVATIONS,
@@ -65,7 +64,6 @@ def write_store(folder: Path, splits: Mapping[Split, Sequence[MadeSentence]]) ->
     for name, rows in (
         (WORD_ACTIVATIONS, torch.cat([sentence.words for _, sentence in made])),
         (SENTENCE_REPRESENTATIONS, torch.stack([sentence.words[0] for _, sentence in made])),
-        (LOGITS, torch.zeros(len(made), 2)),
     ):
         rows.float().numpy().tofile(layer / name)
     facts = {"layer": LAYER, "width": width, "dtype": "float32", "after_final_norm": False}

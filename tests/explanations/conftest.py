@@ -30,6 +30,7 @@ class LetterModel(LanguageModel):
     label_names = ("no", "yes")
     pooling = SentencePooling.cls
     fingerprint = "letters"
+    block_tuple_size = 0
 
     def __init__(self, readout: Readout) -> None:
         self.readout = readout
@@ -68,12 +69,13 @@ class LetterModel(LanguageModel):
         yes = self.readout(summed)
         return torch.stack([torch.zeros_like(yes), yes], 1)
 
-    def embeddings_module(self) -> nn.Module:
-        return self.embedding
-
     def layer_module(self, layer: int) -> nn.Module:
         assert layer == 0
         return self.embedding
+
+    def blocks_below(self, layer: int) -> Sequence[nn.Module]:
+        assert layer == 0
+        return ()
 
     def after_final_norm(self, layer: int) -> bool:
         return layer < 0

@@ -55,6 +55,7 @@ def scored(store: ActivationStore, *scores: list[float]) -> WordAttributions:
         sentences,
         np.arange(start, end),
         np.concatenate([np.asarray(each, dtype=np.float32) for each in scores]),
+        np.zeros((n, 2), dtype=np.float32),
         np.zeros(n, dtype=np.int64),
         *(np.zeros(n) for _ in range(2)),
         np.full(n, 4),
@@ -95,6 +96,7 @@ def test_attributions__belong_to_the_stored_words(
     results = attribute(model, [DEV[0], DEV[2], DEV[3]], SETTINGS)
     assert found.scores == pytest.approx(np.concatenate([each.words for each in results]), abs=1e-6)
     assert found.prediction.tolist() == [each.prediction for each in results]
+    assert found.logits == pytest.approx(np.stack([each.logits for each in results]), abs=1e-6)
     assert found.logit_change == pytest.approx([each.logit_change for each in results])
     assert found.steps.tolist() == [4] * 3
     owners = store.word_column("sentence").to_numpy()[found.word_rows]

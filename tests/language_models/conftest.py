@@ -1,4 +1,4 @@
-"""Random-weight encoders of several families, each with a tokenizer trained here."""
+"""Random-weight models of many families, each with a tokenizer of its kind."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import Folders, byte_level, open_family
 from tiny import make_tiny_encoder, tiny_settings
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from clvq_exp.language_models.encoder import EncoderModel
+from clvq_exp.language_models.transformer import TransformerModel
 from clvq_exp.settings import ModelSettings
-
-CORPUS = [
-    f"The {part} is {opinion}, I can't say more."
-    for part in ("acting", "script", "camera work", "ending")
-    for opinion in ("superb", "moving", "dull", "a mess")
-]
 
 
 @pytest.fixture(scope="session")
@@ -41,24 +36,15 @@ def model(tiny_encoder: Path) -> EncoderModel:
 @pytest.fixture(scope="session")
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE with RoBERTa's special tokens; pad is id 1, and it knows no limit of its own."""
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        cls_token="<s>",
-        sep_token="</s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
-    )
+    return byte_level()
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("families"))
+
+
+@pytest.fixture(scope="session")
+def opened(folders: Folders) -> Callable[..., TransformerModel]:
+    """The model of a family's folder, with what a test changes; a new one each time."""
+    return lambda name, **changed: open_family(folders(name), name, **changed)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from families import ENCODERS, KINDS, make_config
 from safetensors.torch import load_file
+from tiny import tiny_settings
 
 from clvq_exp.artifacts import read_json
 from clvq_exp.language_models.base import LanguageModelError
@@ -21,7 +23,7 @@ from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
 from clvq_exp.language_models.sources import is_fine_tuned
 from clvq_exp.records import Sentence
-from clvq_exp.settings import FineTuningSettings, ModelSettings
+from clvq_exp.settings import FineTuningSettings, ModelSettings, NumberFormat
 
 CPU = torch.device("cpu")
 LABELS = ("negative", "positive")
@@ -179,6 +181,21 @@ def test_fine_tune__a_damaged_checkpoint_is_passed_over(
     assert [message for message in caplog.messages if "part checkpoint-10 is not what was written" in message]
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(killed[name], value) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_fine_tune__gives_an_encoder_of_any_family_its_head(name: str, tmp_path: Path):
+    tokenizer = KINDS[ENCODERS[name].tokenizer]()
+    with torch.random.fork_rng():
+        transformers.AutoModel.from_config(make_config(name, tokenizer)).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    assert not is_fine_tuned(tmp_path / "base")
+    given = tiny_settings(number_format=NumberFormat.bfloat16)  # fine-tuned in float32 all the same
+    fine_tune(tmp_path / "base", tmp_path, given, BRIEF, LABELS, sentences(16), sentences(8), CPU)
+    assert {value.dtype for value in weights(tmp_path).values()} == {torch.float32}
+    model = EncoderModel.load(tmp_path / MODEL_FOLDER, tiny_settings(), LABELS, CPU)
+    assert model.class_logits(*model.pad(model.encode(["dull"]))).shape == (1, 2)
+    assert model.label_names == LABELS
 
 
 def test_fine_tune__leaves_no_checkpoints(tuned: Callable[..., Path]):

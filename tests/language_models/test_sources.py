@@ -184,26 +184,30 @@ def test_is_fine_tuned__is_read_from_the_checkpoint(tiny_encoder: Path, base_enc
     assert not is_fine_tuned(config_only)
 
 
-def test_model_fingerprint__does_not_see_where_the_folder_lies(tiny_encoder: Path, copied: Path):
-    assert model_fingerprint(copied) == model_fingerprint(tiny_encoder)
+def test_model_fingerprint__does_not_see_where_the_folder_lies(
+    tiny_encoder: Path, copied: Path, settings: Callable[..., ModelSettings]
+):
+    assert model_fingerprint(copied, settings()) == model_fingerprint(tiny_encoder, settings())
 
 
-def test_model_fingerprint__follows_links(tiny_encoder: Path, tmp_path: Path):
+def test_model_fingerprint__follows_links(
+    tiny_encoder: Path, tmp_path: Path, settings: Callable[..., ModelSettings]
+):
     for path in tiny_encoder.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    assert model_fingerprint(tmp_path) == model_fingerprint(tiny_encoder)
+    assert model_fingerprint(tmp_path, settings()) == model_fingerprint(tiny_encoder, settings())
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_model_fingerprint__changes_with_one_byte(copied: Path, name: str):
-    before = model_fingerprint(copied)
+def test_model_fingerprint__changes_with_one_byte(copied: Path, settings: Callable[..., ModelSettings], name: str):
+    before = model_fingerprint(copied, settings())
     content = bytearray((copied / name).read_bytes())
     content[-1] ^= 1
     (copied / name).write_bytes(content)
-    assert model_fingerprint(copied) != before
+    assert model_fingerprint(copied, settings()) != before
 
 
-def test_model_fingerprint__does_not_see_the_readme(copied: Path):
-    before = model_fingerprint(copied)
+def test_model_fingerprint__does_not_see_the_readme(copied: Path, settings: Callable[..., ModelSettings]):
+    before = model_fingerprint(copied, settings())
     (copied / "README.md").write_text("about the model")
-    assert model_fingerprint(copied) == before
+    assert model_fingerprint(copied, settings()) == before

@@ -173,6 +173,7 @@ def test_tables__nothing_measured() -> None:
         (seconds(3725), "1 h 02 min"),
         (memory(3 * 2**29), "1.50 GiB"),
         (memory(2**20), "1 MiB"),
+        (memory(400 * 2**10), "400 KiB"),
     ],
 )
 def test_formatting(shown: str, expected: str) -> None:

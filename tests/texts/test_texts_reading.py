@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from clvq_exp.settings import DatasetSettings
 from clvq_exp.texts import TextsError, load_texts
-from clvq_exp.texts.reading import DataFile, Form, find_source, read_rows
+from clvq_exp.texts.reading import DataFile, Form
+from clvq_exp.texts.sources import find_source
 
 
 def message(settings: DatasetSettings) -> str:
@@ -45,10 +46,10 @@ def test_home_folder__is_understood(settings, write, rows, monkeypatch, tmp_path
 
 
 def test_unknown_form__lists_the_known_ones(settings, write):
-    path = write("texts.parquet", "?")
+    path = write("texts.docx", "?")
     assert message(settings(path)) == (
         f"dataset reviews: {path} (dataset.path) is of no known form; its name must end with "
-        ".jsonl, .ndjson, .csv, .tsv, each also with .gz, .bz2, .xz"
+        ".jsonl, .ndjson, .csv, .tsv, each also with .gz, .bz2, .xz, or .parquet"
     )
 
 
@@ -116,7 +117,7 @@ class TestFolder:
         assert message(settings(tmp_path)) == (
             f"dataset reviews: the folder {tmp_path} (dataset.path) must hold one train.* and at most one "
             "dev.* (or else validation.*, val.*, test.*), written as .jsonl, .ndjson, .csv, .tsv, each also "
-            "with .gz, .bz2, .xz; found: dev.jsonl, notes.txt, train.csv, train.jsonl. "
+            "with .gz, .bz2, .xz, or .parquet; found: dev.jsonl, notes.txt, train.csv, train.jsonl. "
             "Take the others out, or give one file as dataset.path"
         )
 
@@ -165,7 +166,7 @@ class TestForms:
         with (folder / "a.jsonl").open("w", encoding="utf-8", newline="") as stream:
             for value in values:
                 stream.write(json.dumps({"text": value, "label": 0}, ensure_ascii=False) + "\n")
-        read = [row.values["text"] for row in read_rows(settings, DataFile(folder / "a.jsonl", Form.jsonl))]
+        read = [row.values["text"] for row in DataFile(settings, folder / "a.jsonl", Form.jsonl).rows()]
         assert read == values
 
     @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=6))
@@ -175,7 +176,7 @@ class TestForms:
         with (folder / "a.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
             writer.writerows([["text", "label"], *([value, "0"] for value in values)])
-        read = [row.values["text"] for row in read_rows(settings, DataFile(folder / "a.csv", Form.csv))]
+        read = [row.values["text"] for row in DataFile(settings, folder / "a.csv", Form.csv).rows()]
         assert read == values
 
     def test_byte_order_mark_and_blank_lines__are_passed_over(self, settings, write):

@@ -175,6 +175,69 @@ class TestDevDraw:
         assert "gives 18 dev sentences where dataset.dev_size=20: repeated texts stay on one side" in caplog.text
 
 
+class TestSizes:
+    """`train_size` and `dev_size` where there are more sentences than that."""
+
+    @pytest.fixture
+    def folder(self, write, rows, tmp_path):
+        write("train.jsonl", [row | {"label": int(index < 30)} for index, row in enumerate(rows(100))])
+        write("dev.jsonl", rows(30, word="dev"))
+        return tmp_path
+
+    def test_samples__have_the_sizes_are_balanced_and_keep_the_order(self, settings, folder):
+        texts = load_texts(settings(folder, train_size=40, dev_size=11, validation_share=0), False)
+        assert Counter(sentence.label for sentence in texts.train) == {0: 20, 1: 20}
+        assert Counter(sentence.label for sentence in texts.dev) == {0: 6, 1: 5}
+        for part in (texts.train, texts.dev):
+            assert words(part) == sorted(words(part), key=lambda text: int(text.split()[1]))
+
+    def test_training_sample__counts_the_validation_sentences(self, settings, folder):
+        texts = load_texts(settings(folder, train_size=40, validation_share=0.1), False)
+        assert [len(texts.train), len(texts.validation), len(texts.dev)] == [36, 4, 30]
+
+    @pytest.mark.parametrize("size", [0, 30, 31])
+    def test_dev_file_without_more__stays_whole(self, settings, folder, size, caplog):
+        with caplog.at_level(logging.WARNING):
+            assert len(load_texts(settings(folder, dev_size=size), False).dev) == 30
+        assert not caplog.records
+
+    def test_dev_that_is_drawn__leaves_the_rest_to_the_training_sample(self, settings, write, rows):
+        path = write("a.jsonl", rows(100))
+        texts = load_texts(settings(path, train_size=60, dev_size=20, validation_share=0), False)
+        assert [len(texts.train), len(texts.dev)] == [60, 20]
+        assert set(words(texts.train)).isdisjoint(words(texts.dev))
+
+    def test_seed__decides_both_samples(self, settings, folder):
+        drawn = [
+            load_texts(settings(folder, train_size=40, dev_size=10, split_seed=seed), False)
+            for seed in (13, 13, 14)
+        ]
+        assert drawn[0] == drawn[1]
+        assert drawn[0].train != drawn[2].train
+        assert drawn[0].dev != drawn[2].dev
+
+    def test_sample__is_drawn_from_what_duplicates_leave(self, settings, write, rows, tmp_path):
+        write("train.jsonl", rows(20) * 2)
+        write("dev.jsonl", rows(4, word="dev"))
+        texts = load_texts(settings(tmp_path, train_size=18, validation_share=0), True)
+        assert len(set(words(texts.train))) == len(texts.train) == 18
+
+    def test_label_with_too_few__is_filled_up_and_warned_of_once(self, settings, folder, caplog):
+        with caplog.at_level(logging.WARNING):
+            texts = load_texts(settings(folder, train_size=80, validation_share=0), False)
+        assert Counter(sentence.label for sentence in texts.train) == {0: 50, 1: 30}
+        assert [record.getMessage() for record in caplog.records] == [
+            "dataset reviews: dataset.train_size=80 asks for as many sentences of each label, and some labels "
+            "have too few; taken are 50 negative, 30 positive"
+        ]
+
+    def test_samples__stay_what_they_were(self, settings, write, rows):
+        """A change of these draws needs a new SPLITTING_VERSION."""
+        path = write("a.jsonl", rows(20))
+        texts = load_texts(settings(path, train_size=6, dev_size=4, validation_share=0), False)
+        assert [sentence.id for sentence in texts.train] == TRAIN_OF_16
+
+
 class TestValidation:
     @given(
         st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), min_size=4, max_size=80),
@@ -238,6 +301,7 @@ class TestSettings:
                 "dataset.label_values has {'y': 2}, but class ids are 0 to 1",
             ),
             ({"dev_size": -1}, "dataset.dev_size=-1 is negative"),
+            ({"train_size": -1}, "dataset.train_size=-1 is negative"),
             (
                 {"validation_share": 1.0},
                 "dataset.validation_share=1.0 is not at least 0 and below 1",
@@ -272,7 +336,9 @@ class TestFingerprint:
             {"label_meanings": ["x", "y"]},
             {"what_belongs_there": "z"},
             {"content_warning": "w"},
-            {"dev_size": 4},  # there is a dev file
+            {"dev_size": 8, "train_size": 40},  # no more are there
+            {"prompt": "{text}?", "label_words": ["a", "b"], "judge_guidance": "z"},
+            {"hub_id": "some/where", "revision": "abc", "hub_train": "x"},  # there is a path
         ],
     )
     def test_settings_that_change_no_text__do_not_change_it(self, settings, folder, changed):
@@ -290,6 +356,8 @@ class TestFingerprint:
             {"drop_repeats": True},
             {"split_seed": 14},
             {"validation_share": 0.2},
+            {"dev_size": 6},
+            {"train_size": 30},
         ],
     )
     def test_settings_that_change_the_result__change_it(self, settings, folder, changed):
@@ -315,5 +383,6 @@ class TestFingerprint:
         assert [s.id for s in texts.validation] == VALIDATION_OF_20
 
 
+TRAIN_OF_16 = ["row-2", "row-9", "row-11", "row-13", "row-14", "row-18"]
 DEV_OF_20 = ["row-3", "row-12", "row-17", "row-20"]
 VALIDATION_OF_20 = ["row-8", "row-9", "row-11", "row-14"]

@@ -1,0 +1,72 @@
+"""`clvq`: commands beside a run. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `clvq`; returns the exit code.
+
+    Args:
+        arguments: of the command line; None for those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="clvq", description="Commands beside `python -m clvq_exp`.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_estimate(
+        commands.add_parser(
+            "estimate",
+            help="time, memory and disk of a cell or a sweep",
+            description="Time, memory and disk of a cell or a sweep: nothing is loaded and nothing is run.",
+            epilog=_EPILOG,
+        )
+    )
+    given, rest = parser.parse_known_args(arguments)
+    unknown = [each for each in rest if each.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    from clvq_exp.commands.estimate import estimate
+
+    # argparse takes only the first run of positional arguments; overrides may stand behind an option too.
+    given.overrides = [*given.overrides, *rest]
+    return estimate(given)
+
+
+_EPILOG = (
+    "Overrides are those of `python -m clvq_exp`: clvq estimate model=roberta dataset=jigsaw "
+    "quantizer.codebook_size=50,100. For a sweep file: --config-dir multirun_sweeps --config-name NAME."
+)
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help="key=value; values separated by commas make a sweep")
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with further configurations")
+    parser.add_argument("--config-name", metavar="NAME", default="config", help="a file in it, a sweep say")
+    parser.add_argument("--json", action="store_true", help="print JSON: seconds and bytes")
+    texts = parser.add_argument_group("where the texts are not there")
+    texts.add_argument("--sentences", type=_whole, metavar="N", help="training sentences")
+    texts.add_argument("--words-per-sentence", type=_whole, metavar="N", help="white-space words of each")
+    model = parser.add_argument_group("where the model is not there; they win over what is found")
+    model.add_argument("--parameters", type=_whole, metavar="N", help="weights, 6.7e9 say")
+    model.add_argument("--layers", type=_whole, metavar="N", help="transformer blocks")
+    model.add_argument("--width", type=_whole, metavar="N", help="width of a hidden state")
+    model.add_argument("--vocabulary", type=_whole, metavar="N", help="sub-words in the vocabulary")
+
+
+def _whole(text: str) -> int:
+    """A whole number above zero, `6.7e9` too."""
+    try:
+        value = float(text)
+        number = int(value)
+    except (ValueError, OverflowError):
+        number, value = 0, 0.0
+    if number < 1 or number != value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return number
+
+
+def run() -> None:
+    """The installed command."""
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a cell needs before it runs: seconds, memory and disk, from sizes alone."""

@@ -1,0 +1,136 @@
+"""What this machine has: how fast it multiplies matrices, how much memory and disk are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from clvq_exp.estimate.records import Rates
+from clvq_exp.settings import NumberFormat
+
+MEASURED_SECONDS = 0.5
+"""Of each number format: long enough to be steady, and both together take about a second."""
+_FIRST_ROWS = 64
+_LONG_ENOUGH = 0.02
+"""Seconds of one product from which its start does not matter."""
+_MOST_ROWS = 4096
+_MEMINFO = Path("/proc/meminfo")
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class Room(NamedTuple):
+    """Memory of this machine, in bytes; None where it cannot be told."""
+
+    host: int | None
+    """All there is, or all that this process may have."""
+    host_free: int | None
+    """What could be had now."""
+    gpu: int | None = None
+    """Of the run's GPU; of all of them where the model is spread."""
+    gpu_free: int | None = None
+
+
+def device_of(name: str) -> str:
+    """The kind of device that a run takes here, `cpu` or `cuda`: a GPU that is not there is the run's to miss."""
+    return "cuda" if name.startswith(("auto", "cuda")) and torch.cuda.is_available() else "cpu"
+
+
+def measure_rates(device: str, width: int, number_format: NumberFormat) -> Rates:
+    """Time matrix products of the model's width on the threads that torch would use; about a second.
+
+    Args:
+        device: `cpu` or `cuda`.
+        width: d.
+        number_format: of the language model.
+    """
+    training = _flops_per_second(device, width, torch.float32)
+    if number_format is NumberFormat.float32:
+        return Rates(training, training)
+    return Rates(_flops_per_second(device, width, getattr(torch, number_format.value)), training)
+
+
+def _flops_per_second(device: str, width: int, dtype: torch.dtype) -> float:
+    """Products `[rows, d] x [d, 4d]` on the machine as it is: others that compute on it slow the run down too."""
+    weights = torch.ones((width, 4 * width), dtype=dtype, device=device)
+    rows = _FIRST_ROWS
+    seconds = _product(rows, weights)
+    while seconds < _LONG_ENOUGH and rows < _MOST_ROWS:
+        rows *= 2
+        seconds = _product(rows, weights)
+    spent, products = 0.0, 0
+    while spent < MEASURED_SECONDS:
+        spent += _product(rows, weights)
+        products += 1
+    return products * 2 * rows * 4 * width**2 / spent
+
+
+def _product(rows: int, weights: torch.Tensor) -> float:
+    given = torch.ones((rows, weights.shape[0]), dtype=weights.dtype, device=weights.device)
+    start = time.perf_counter()
+    result = given @ weights
+    if result.device.type == "cuda":
+        torch.cuda.synchronize()
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def memory_room(device: str, spread: bool = False) -> Room:
+    """How much memory there is.
+
+    Args:
+        device: `cpu` or `cuda`.
+        spread: over all GPUs (`model.device_map`).
+    """
+    found = _meminfo()
+    host, free = found.get("MemTotal"), found.get("MemAvailable")
+    if host is None:
+        host = free = _pages()
+    limit = _group_limit()
+    if limit is not None:
+        host = limit if host is None else min(host, limit)
+        free = limit if free is None else min(free, limit)
+    if device != "cuda":
+        return Room(host, free)
+    each = [torch.cuda.mem_get_info(index) for index in range(torch.cuda.device_count() if spread else 1)]
+    return Room(host, free, sum(whole for _, whole in each), sum(left for left, _ in each))
+
+
+def _meminfo() -> dict[str, int]:
+    """Linux: values of /proc/meminfo in bytes."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return {}
+    split = (line.split() for line in lines)
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in split if len(words) == 3}
+
+
+def _pages() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # Windows has no such call
+        return None
+
+
+def _group_limit() -> int | None:
+    """What a container may have."""
+    try:
+        return int(_GROUP_LIMIT.read_text())
+    except (OSError, ValueError):  # no such file, or `max`
+        return None
+
+
+def disk_free(folder: Path) -> int | None:
+    """Bytes that can be written into a folder that need not be there yet; None where it cannot be told."""
+    here = folder.absolute()
+    for place in (here, *here.parents):
+        if place.is_dir():
+            try:
+                return shutil.disk_usage(place).free
+            except OSError:
+                return None
+    return None

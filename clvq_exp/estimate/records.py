@@ -1,0 +1,111 @@
+"""What is estimated: parts of the work, each under the name of what it leaves, and what a cell needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+LANGUAGE_MODEL = "language_model"
+ACTIVATIONS = "activations"
+ATTRIBUTION = "attribution"
+CONCEPTS = "concepts"
+ABLATION = "ablation"
+INTERVENTION = "intervention"
+REPORT = "report"
+STEPS = (LANGUAGE_MODEL, ACTIVATIONS, ATTRIBUTION, CONCEPTS, ABLATION, INTERVENTION, REPORT)
+"""In the order of a run, under the names that `provenance.json` gives them."""
+
+
+class Rates(NamedTuple):
+    """How fast this machine multiplies matrices, in FLOP/s."""
+
+    network: float
+    """In the language model's number format and width."""
+    training: float
+    """In float32 and the same width: fine-tuning and concept models."""
+
+
+class Part(NamedTuple):
+    """A piece of work that is done once and kept, or done again in every cell."""
+
+    step: str
+    """One of `STEPS`."""
+    key: str | None
+    """Names what it leaves in the cache; None: nothing is kept, every cell does it."""
+    seconds: float
+    cache_bytes: int = 0
+    """What it leaves in the cache."""
+    working_bytes: int = 0
+    """What it writes beside that and removes again."""
+
+
+class StepMemory(NamedTuple):
+    """Peak memory of one step, in bytes."""
+
+    host: int
+    gpu: int
+    """0 where the run has no GPU."""
+
+
+class CellEstimate(NamedTuple):
+    """What one cell needs."""
+
+    parts: tuple[Part, ...]
+    memory: Mapping[str, StepMemory]
+    """Step -> peak."""
+    weights: StepMemory
+    """Of the language model alone."""
+    store_bytes: int
+    """Activations of all asked layers, in the cache."""
+    run_bytes: int
+    """The run folder."""
+
+    @property
+    def peak(self) -> StepMemory:
+        """The largest of all steps."""
+        return largest(self.memory.values())
+
+
+class Total(NamedTuple):
+    """Seconds and disk of some parts, what they share counted once."""
+
+    seconds: dict[str, float]
+    """Step -> seconds."""
+    cache_bytes: dict[str, int]
+    """Step -> bytes left in the cache."""
+    working_bytes: int
+    """The largest amount that is written beside and removed again."""
+
+
+def largest(peaks: Iterable[StepMemory]) -> StepMemory:
+    """The largest of each kind of memory."""
+    found = tuple(peaks)
+    return StepMemory(max(each.host for each in found), max(each.gpu for each in found))
+
+
+def once(parts: Iterable[Part], done: Iterable[str] = ()) -> list[Part]:
+    """The parts that are left when each key is made once.
+
+    Args:
+        parts: in the order of the work.
+        done: keys that are there already.
+    """
+    seen = set(done)
+    kept: list[Part] = []
+    for part in parts:
+        if part.key is not None and part.key in seen:
+            continue
+        if part.key is not None:
+            seen.add(part.key)
+        kept.append(part)
+    return kept
+
+
+def total(parts: Iterable[Part]) -> Total:
+    """Seconds and bytes by step; each key counts once."""
+    kept = once(parts)
+    return Total(
+        {step: sum(part.seconds for part in kept if part.step == step) for step in STEPS},
+        {step: sum(part.cache_bytes for part in kept if part.step == step) for step in STEPS},
+        max((part.working_bytes for part in kept), default=0),
+    )

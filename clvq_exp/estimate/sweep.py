@@ -1,0 +1,203 @@
+"""Estimates of all cells of a sweep, and of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from clvq_exp.artifacts import fingerprint
+from clvq_exp.config import Config
+from clvq_exp.estimate.cell import Subject, estimate_cell, is_known, is_tuned, tuned_before
+from clvq_exp.estimate.corpus import (
+    SUB_WORDS_PER_WORD,
+    Corpus,
+    GivenTexts,
+    assumed_corpus,
+    corpus_of,
+    tokens_of,
+)
+from clvq_exp.estimate.hardware import device_of, measure_rates
+from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, network_sizes
+from clvq_exp.estimate.records import CellEstimate, Part, Rates, StepMemory, Total, largest, total
+from clvq_exp.estimate.shortage import disk_problems, memory_problems, shortage
+from clvq_exp.records import LabelledTexts
+from clvq_exp.settings import NumberFormat
+from clvq_exp.texts import TextsError, load_texts
+
+
+class Asked(NamedTuple):
+    """One cell that an estimate is asked for."""
+
+    overrides: tuple[str, ...]
+    """What tells it from the other cells."""
+    config: Config
+    run_folder: Path
+
+
+class Given(NamedTuple):
+    """What the user states about a model or texts that are not there."""
+
+    sizes: GivenSizes = GivenSizes()
+    texts: GivenTexts = GivenTexts()
+
+
+class EstimatedCell(NamedTuple):
+    """One cell with its estimate."""
+
+    asked: Asked
+    estimate: CellEstimate
+    alone: Total
+    """As if it were the only one."""
+    added_seconds: float
+    """Beside what the cells before it leave in the cache."""
+    added_cache_bytes: int
+    problems: tuple[str, ...]
+    """Why it cannot run on this machine."""
+    shortages: tuple[str, ...]
+    """What is probably too little."""
+    notes: tuple[str, ...]
+    """What the estimate assumes."""
+
+
+class EstimatedSweep(NamedTuple):
+    """All cells, on one machine."""
+
+    cells: tuple[EstimatedCell, ...]
+    together: Total
+    peak: StepMemory
+    run_bytes: int
+    device: str
+    threads: int
+    rate: float
+    """Of a plain matrix product of the first cell's width, FLOP/s."""
+
+
+def estimate_sweep(asked: Sequence[Asked], given: Given | None = None) -> EstimatedSweep:
+    """Estimate cells one after another; what a cell shares with those before it counts once.
+
+    Args:
+        asked: at least one cell.
+        given: sizes that the user states; they win over what is found.
+
+    Raises:
+        LanguageModelError: a model whose sizes nothing tells.
+        TextsError: texts that cannot be used at the path that is given.
+    """
+    estimator = _Estimator(given or Given())
+    parts: list[Part] = []
+    cells: list[EstimatedCell] = []
+    before = total(parts)
+    for each in asked:
+        estimate, notes = estimator.cell(each)
+        parts += estimate.parts
+        now = total(parts)
+        cells.append(
+            EstimatedCell(
+                each,
+                estimate,
+                total(estimate.parts),
+                sum(now.seconds.values()) - sum(before.seconds.values()),
+                sum(now.cache_bytes.values()) - sum(before.cache_bytes.values()),
+                (*estimator.problems(each.config), *disk_problems(estimate)),
+                tuple(shortage(each.config, estimate, each.run_folder)),
+                notes,
+            )
+        )
+        before = now
+    return EstimatedSweep(
+        tuple(cells),
+        before,
+        largest(cell.estimate.peak for cell in cells),
+        sum(cell.estimate.run_bytes for cell in cells),
+        device_of(asked[0].config.trainer.device),
+        torch.get_num_threads(),
+        estimator.first_rate,
+    )
+
+
+class _Estimator:
+    """Reads texts, models and the machine's speed once for all cells that share them."""
+
+    def __init__(self, given: Given) -> None:
+        self._given = given
+        self._texts: dict[str, LabelledTexts | None] = {}
+        self._folders: dict[str, Path | None] = {}
+        self._rates: dict[tuple[str, int, NumberFormat], Rates] = {}
+        self.first_rate = 0.0
+
+    def cell(self, asked: Asked) -> tuple[CellEstimate, tuple[str, ...]]:
+        """The estimate of one cell, and what it assumes."""
+        config = asked.config
+        folder, texts = self._folder(config), self._texts_of(config)
+        network = network_sizes(config.model, folder, self._given.sizes)
+        tokens = tokens_of(config, network, folder, texts)
+        if texts is None:
+            corpus = assumed_corpus(config, self._given.texts, tokens)
+        else:
+            corpus = corpus_of(config, texts, tokens)
+        device = device_of(config.trainer.device)
+        tuned = is_tuned(config, folder)
+        there = False
+        if tuned and folder is not None and texts is not None:
+            there = tuned_before(config, folder, texts, len(corpus.fine_tuning), device)
+        rates = self._rates_of(config, network, device)
+        subject = Subject(config, network, corpus, device, tuned, there, rates)
+        return estimate_cell(subject), tuple(_notes(subject, texts is not None))
+
+    def problems(self, config: Config) -> tuple[str, ...]:
+        """Why the language model cannot be loaded here."""
+        return tuple(memory_problems(config, self._folder(config), self._given.sizes))
+
+    def _folder(self, config: Config) -> Path | None:
+        name = fingerprint(config.model)
+        if name not in self._folders:
+            self._folders[name] = facts_folder(config.model)
+        return self._folders[name]
+
+    def _texts_of(self, config: Config) -> LabelledTexts | None:
+        name = fingerprint([config.dataset, config.protocol.remove_duplicates])
+        if name not in self._texts:
+            try:
+                self._texts[name] = load_texts(config.dataset, config.protocol.remove_duplicates)
+            except TextsError:
+                if config.dataset.path is not None:  # given, and wrong: nobody wants other texts assumed
+                    raise
+                self._texts[name] = None
+        return self._texts[name]
+
+    def _rates_of(self, config: Config, network: NetworkSizes, device: str) -> Rates:
+        asked = (device, network.width, config.model.number_format)
+        if asked not in self._rates:
+            self._rates[asked] = measure_rates(*asked)
+        self.first_rate = self.first_rate or self._rates[asked].network
+        return self._rates[asked]
+
+
+def _notes(subject: Subject, texts_are_there: bool) -> list[str]:
+    """What the estimate assumes, a line each."""
+    config, corpus = subject.config, subject.corpus
+    notes: list[str] = []
+    if not texts_are_there:
+        notes.append(_assumed(config, corpus))
+    if not corpus.tokens.measured:
+        notes.append(
+            f"no tokenizer or no texts of {config.model.name} are here: {SUB_WORDS_PER_WORD} sub-words a word"
+        )
+    if subject.there:
+        notes.append(f"{config.model.name} is in the cache, fine-tuned on these texts: that takes no time")
+    if not is_known(config):
+        notes.append(f"no formula is known for {config.baseline['name']}: it is counted as CLVQ-VAE")
+    if subject.trained and config.trainer.patience < config.trainer.max_epochs:
+        notes.append(f"all {config.trainer.max_epochs} epochs are counted: early stopping may end training sooner")
+    return notes
+
+
+def _assumed(config: Config, corpus: Corpus) -> str:
+    n, words = len(corpus.train) + len(corpus.validation), int(corpus.train[0])
+    return (
+        f"the texts of {config.dataset.name} are not here (dataset.path says where they are): {n:,} training and "
+        f"{len(corpus.dev):,} dev sentences of {words} words are assumed (--sentences, --words-per-sentence)"
+    )
