@@ -69,9 +69,9 @@ def run(config: Config, yaml: str, folder: Path) -> None:
 
 def _warn_of_shortage(config: Config, ready: Preflight, folder: Path) -> None:
     """Say before anything is loaded that memory or disk may not do."""
-    from clvq_exp.estimate.shortage import cell_needs, shortage
+    from clvq_exp.estimate.shortage import shortage
 
-    for line in shortage(config, cell_needs(config, ready.model_folder, ready.texts), folder):
+    for line in shortage(config, ready.needs, folder):
         log.warning("%s", line)
 
 

@@ -13,9 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
@@ -35,6 +33,7 @@ from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
 from clvq_exp.language_models.gguf import convert_gguf
 from clvq_exp.language_models.prompt import Task
+from clvq_exp.language_models.sources import fine_tuning_inputs
 from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
@@ -50,8 +49,8 @@ from clvq_exp.run_folder import (
     write_sentence_outcomes,
     write_training_tables,
 )
-from clvq_exp.settings import FineTune, ModelKind, Split
-from clvq_exp.texts import subset
+from clvq_exp.settings import ModelKind, Split
+from clvq_exp.texts import evenly_spaced, store_sizes, subset
 
 BESIDE = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
 """The method that stands beside every other, since it shows what training adds."""
@@ -108,14 +107,14 @@ class _Cell:
                     config.trainer.sentences.fine_tuning,
                     config.dataset.split_seed,
                 )
-                inputs = {
-                    "model": ready.model_fingerprint,
-                    "texts": texts.fingerprint,
-                    "sentences": len(train),
-                    "max_length": config.model.max_length,
-                    "settings": {**plain(config.fine_tuning), "when": FineTune.always},
-                    "device": self.device.type,
-                }
+                inputs = fine_tuning_inputs(
+                    ready.model_fingerprint,
+                    texts.fingerprint,
+                    len(train),
+                    config.model,
+                    config.fine_tuning,
+                    self.device.type,
+                )
                 made = self.cache.get_or_make(
                     "language_models",
                     inputs,
@@ -157,11 +156,9 @@ class _Cell:
         for layer in config.activations.layers:
             model.check_layer(layer, "activations.layers")
         budget, seed = config.trainer.sentences, config.dataset.split_seed
-        total = len(texts.train) + len(texts.validation)
-        n = budget.concepts or total
-        n_validation = max(1, round(len(texts.validation) / total * min(n, total)))
+        n_train, n_validation = store_sizes(len(texts.train), len(texts.validation), budget.concepts)
         splits = {
-            Split.train: subset(texts.train, max(1, n - n_validation), seed),
+            Split.train: subset(texts.train, n_train, seed),
             Split.validation: subset(texts.validation, n_validation, seed),
             Split.dev: subset(texts.dev, budget.evaluation, seed),
         }
@@ -173,9 +170,10 @@ class _Cell:
         """Attribution of the dev sentences, and of training sentences for the refit probe."""
         config = self.config
         n_refit = config.trainer.sentences.refit
+        train = store.sentence_ids(Split.train)
         chosen = {
             Split.dev: store.sentence_ids(Split.dev),
-            Split.train: _evenly(store.sentence_ids(Split.train), n_refit),
+            Split.train: train[evenly_spaced(len(train), n_refit)],
         }
         explained: dict[Split, Explained] = {}
         with self.steps.step("attribution"):
@@ -359,10 +357,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"trainer.device={name}: no GPU is to be seen; set trainer.device=cpu")
     return device
-
-
-def _evenly(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """About `n` rows, evenly spaced; all where `n` is 0 or more than there are."""
-    if n == 0 or n >= len(rows):
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clvq_exp import __version__
-from clvq_exp.artifacts import fingerprint, plain, read_json
+from clvq_exp.artifacts import fingerprint, plain
 from clvq_exp.config import Config, ConfigError
+from clvq_exp.estimate.records import CellEstimate
 from clvq_exp.estimate.shortage import cell_needs, disk_problems, memory_problems
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.language_models.gguf import gguf_facts
+from clvq_exp.language_models.facts import layers_of, model_facts, width_of
 from clvq_exp.language_models.labels import label_order, stored_labels
-from clvq_exp.language_models.sources import check_weights, is_fine_tuned, locate_model, model_fingerprint
+from clvq_exp.language_models.sources import (
+    check_weights,
+    is_fine_tuned,
+    locate_model,
+    model_fingerprint,
+    needs_fine_tuning,
+)
 from clvq_exp.records import LabelledTexts
 from clvq_exp.report.run_logger import account_problem
 from clvq_exp.settings import FineTune, ModelKind
@@ -38,6 +45,8 @@ class Preflight(NamedTuple):
     """Of everything that can change a figure of the cell."""
     yaml: str
     """The resolved configuration."""
+    needs: CellEstimate | None
+    """Memory and disk that the cell takes; None where the model's files do not tell."""
 
 
 def preflight(config: Config, yaml: str) -> Preflight:
@@ -63,8 +72,10 @@ def preflight(config: Config, yaml: str) -> Preflight:
         texts = load_texts(config.dataset, config.protocol.remove_duplicates)
     except ValueError as error:
         problems.append(str(error))
+    needs = None
     if folder is not None and texts is not None and not problems:
-        problems += disk_problems(cell_needs(config, folder, texts))
+        needs = cell_needs(config, folder, texts)
+        problems += disk_problems(needs)
     if problems or texts is None or folder is None:
         raise ConfigError(problems)
     found = model_fingerprint(folder, config.model)
@@ -72,17 +83,11 @@ def preflight(config: Config, yaml: str) -> Preflight:
         texts,
         folder,
         found,
-        _needs_fine_tuning(config, folder),
+        needs_fine_tuning(config.model, config.fine_tuning.when, folder),
         _cell_fingerprint(config, found, texts),
         yaml,
+        needs,
     )
-
-
-def _needs_fine_tuning(config: Config, folder: Path) -> bool:
-    when = config.fine_tuning.when
-    if config.model.kind is ModelKind.decoder:
-        return False
-    return when is FineTune.always or (when is FineTune.auto and not is_fine_tuned(folder))
 
 
 def _cell_fingerprint(config: Config, model: str, texts: LabelledTexts) -> str:
@@ -95,14 +100,9 @@ def _cell_fingerprint(config: Config, model: str, texts: LabelledTexts) -> str:
 
 
 def _model_problems(config: Config, folder: Path) -> Iterator[str]:
-    facts: dict[str, Any] = (
-        read_json(folder / "config.json")
-        if config.model.gguf_file is None
-        else dict(gguf_facts(folder, config.model))
-    )
+    facts = model_facts(folder, config.model)
     # Some configurations name these otherwise; what is unknown here is checked once the model is loaded.
-    layers = _first_of(facts, "num_hidden_layers", "n_layers", "n_layer")
-    width = _first_of(facts, "hidden_size", "dim", "n_embd")
+    layers, width = layers_of(facts), width_of(facts)
     asked = {
         "layer_pair.lower": config.layer_pair.lower,
         "layer_pair.upper": config.layer_pair.upper,
@@ -121,12 +121,12 @@ def _model_problems(config: Config, folder: Path) -> Iterator[str]:
             "set fine_tuning.when=auto, or give a fine-tuned model.path"
         )
     labels = stored_labels(folder)
-    if labels is not None and is_fine_tuned(folder) and not _needs_fine_tuning(config, folder):
+    if (
+        labels is not None
+        and is_fine_tuned(folder)
+        and not needs_fine_tuning(config.model, config.fine_tuning.when, folder)
+    ):
         try:
             label_order(labels, config.dataset.label_names)
         except LanguageModelError as error:
             yield str(error)
-
-
-def _first_of(facts: dict[str, Any], *names: str) -> int | None:
-    return next((int(facts[name]) for name in names if facts.get(name) is not None), None)

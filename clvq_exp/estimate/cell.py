@@ -22,9 +22,8 @@ from clvq_exp.estimate.records import (
     Part,
     Rates,
 )
-from clvq_exp.language_models.sources import is_fine_tuned, model_fingerprint
+from clvq_exp.language_models.sources import fine_tuning_inputs, model_fingerprint
 from clvq_exp.records import LabelledTexts
-from clvq_exp.settings import FineTune, ModelKind
 
 UNTRAINED = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
 _TARGETS = ("clvq_exp.concepts.clvq_vae.ClvqVae", UNTRAINED)
@@ -63,24 +62,16 @@ def is_known(config: Config) -> bool:
     return config.baseline.get("_target_") in _TARGETS
 
 
-def is_tuned(config: Config, folder: Path | None) -> bool:
-    """Whether the run fine-tunes; a model that cannot be reached is taken to have no classification head."""
-    when = config.fine_tuning.when
-    if config.model.kind is ModelKind.decoder:
-        return False
-    return when is FineTune.always or (when is FineTune.auto and (folder is None or not is_fine_tuned(folder)))
-
-
 def tuned_before(config: Config, folder: Path, texts: LabelledTexts, sentences: int, device: str) -> bool:
     """Whether the cache holds this model, fine-tuned on these texts."""
-    inputs = {
-        "model": model_fingerprint(folder, config.model),
-        "texts": texts.fingerprint,
-        "sentences": sentences,
-        "max_length": config.model.max_length,
-        "settings": {**plain(config.fine_tuning), "when": FineTune.always},
-        "device": device,
-    }
+    inputs = fine_tuning_inputs(
+        model_fingerprint(folder, config.model),
+        texts.fingerprint,
+        sentences,
+        config.model,
+        config.fine_tuning,
+        device,
+    )
     return (cache_root() / "language_models" / fingerprint(inputs) / MANIFEST).is_file()
 
 

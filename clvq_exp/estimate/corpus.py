@@ -16,7 +16,7 @@ from clvq_exp.language_models.prompt import ANSWERS, TEXT
 from clvq_exp.records import LabelledTexts, Sentence
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import ModelKind
-from clvq_exp.texts import subset
+from clvq_exp.texts import evenly_spaced, store_sizes, subset
 
 SUB_WORDS_PER_WORD = 1.35
 """English prose under vocabularies of 30,000 to 50,000, where no tokenizer is at hand."""
@@ -85,14 +85,14 @@ def corpus_of(config: Config, texts: LabelledTexts, tokens: Tokens) -> Corpus:
     """What the steps of a cell read, counted in its texts; the draws are those of the run."""
     budget, seed = config.trainer.sentences, config.dataset.split_seed
     everything = (*texts.train, *texts.validation)
-    n_train, n_validation = _store_sizes(len(texts.train), len(texts.validation), budget.concepts)
+    n_train, n_validation = store_sizes(len(texts.train), len(texts.validation), budget.concepts)
     train = _words(subset(texts.train, n_train, seed))
     return Corpus(
         fine_tuning=_words(subset(everything, budget.fine_tuning, seed)),
         train=train,
         validation=_words(subset(texts.validation, n_validation, seed)),
         dev=_words(subset(texts.dev, budget.evaluation, seed)),
-        refit=_evenly(train, budget.refit),
+        refit=train[evenly_spaced(len(train), budget.refit)],
         tokens=tokens,
     )
 
@@ -103,7 +103,7 @@ def assumed_corpus(config: Config, given: GivenTexts, tokens: Tokens) -> Corpus:
     n = given.sentences or dataset.train_size or ASSUMED_SENTENCES
     words = given.words_per_sentence or ASSUMED_WORDS
     kept = round(n * dataset.validation_share)
-    n_train, n_validation = _store_sizes(n - kept, kept, budget.concepts)
+    n_train, n_validation = store_sizes(n - kept, kept, budget.concepts)
 
     def some(most: int, asked: int) -> Words:
         return np.full(min(most, asked) if asked else most, words, dtype=np.int64)
@@ -114,27 +114,14 @@ def assumed_corpus(config: Config, given: GivenTexts, tokens: Tokens) -> Corpus:
         train=train,
         validation=some(kept, n_validation),
         dev=some(dataset.dev_size or ASSUMED_DEV, budget.evaluation),
-        refit=_evenly(train, budget.refit),
+        refit=train[evenly_spaced(len(train), budget.refit)],
         tokens=tokens,
     )
-
-
-def _store_sizes(train: int, validation: int, asked: int) -> tuple[int, int]:
-    """Training and validation sentences of a store: their shares of what is asked for."""
-    n = asked or train + validation
-    n_validation = max(1, round(validation / (train + validation) * min(n, train + validation)))
-    return max(1, n - n_validation), n_validation
 
 
 def _words(sentences: Sequence[Sentence]) -> Words:
     counts = (len(white_space_tokens(sentence.text)) for sentence in sentences)
     return np.fromiter(counts, dtype=np.int64, count=len(sentences))
-
-
-def _evenly(words: Words, n: int) -> Words:
-    if n == 0 or n >= len(words):
-        return words
-    return words[np.linspace(0, len(words) - 1, n).round().astype(np.int64)]
 
 
 def tokens_of(config: Config, network: NetworkSizes, folder: Path | None, texts: LabelledTexts | None) -> Tokens:

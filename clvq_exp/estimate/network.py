@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import struct
@@ -10,24 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clvq_exp.artifacts import read_json
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.language_models.gguf import gguf_facts
+from clvq_exp.language_models.facts import first_fact, layers_of, model_facts, width_of
+from clvq_exp.language_models.gguf import read_gguf
 from clvq_exp.language_models.sources import locate_model
 from clvq_exp.settings import ModelKind, ModelSettings, NumberFormat
 
 FACTS = ("config.json", "tokenizer.json")
 """What is fetched from the hub, and nothing else."""
 BYTES = {NumberFormat.float32: 4, NumberFormat.bfloat16: 2, NumberFormat.float16: 2}
-_GGUF = {
-    "num_hidden_layers": "block_count",
-    "hidden_size": "embedding_length",
-    "num_attention_heads": "attention.head_count",
-    "intermediate_size": "feed_forward_length",
-    "vocab_size": "vocab_size",
-    "max_position_embeddings": "context_length",
-}
-"""config.json's names of what is read here, and GGUF's."""
 _HEAD_WIDTH = 64
 """Width of an attention head where only a model's own width is known; from BERT to Llama it is 64 to 128."""
 
@@ -98,11 +88,11 @@ def network_sizes(settings: ModelSettings, folder: Path | None, given: GivenSize
         LanguageModelError: sizes that nothing tells; names the options that do.
     """
     stated = given or GivenSizes()
-    facts = _facts(settings, folder)
+    facts = {} if folder is None else model_facts(folder, settings)
     numbers = {
-        "layers": _first(facts, "num_hidden_layers", "n_layers", "n_layer"),
-        "width": _first(facts, "hidden_size", "dim", "n_embd", "d_model"),
-        "vocabulary": _first(facts, "vocab_size"),
+        "layers": layers_of(facts),
+        "width": width_of(facts),
+        "vocabulary": first_fact(facts, "vocab_size"),
     }
     numbers |= {name: value for name, value in stated._asdict().items() if value is not None}
     missing = [name for name in ("layers", "width", "vocabulary") if numbers.get(name) is None]
@@ -120,43 +110,20 @@ def network_sizes(settings: ModelSettings, folder: Path | None, given: GivenSize
         layers=int(numbers["layers"] or 0),
         width=width,
         vocabulary=int(numbers["vocabulary"] or 0),
-        heads=_first(facts, "num_attention_heads", "n_heads", "n_head") or max(1, width // _HEAD_WIDTH),
-        feed_forward=_first(facts, "intermediate_size", "hidden_dim", "ffn_dim", "n_inner") or 4 * width,
+        heads=first_fact(facts, "num_attention_heads", "n_heads", "n_head") or max(1, width // _HEAD_WIDTH),
+        feed_forward=first_fact(facts, "intermediate_size", "hidden_dim", "ffn_dim", "n_inner") or 4 * width,
         tables=2 if settings.kind is ModelKind.decoder and not facts.get("tie_word_embeddings", False) else 1,
-        positions=_first(facts, "max_position_embeddings", "n_positions"),
+        positions=first_fact(facts, "max_position_embeddings", "n_positions"),
     )
     counted = _parameters_in(settings, folder)
     return sizes._replace(parameters=stated.parameters or counted or _by_formula(sizes, facts))
-
-
-def _facts(settings: ModelSettings, folder: Path | None) -> dict[str, Any]:
-    if folder is None:
-        return {}
-    if settings.gguf_file is not None:
-        return _of_gguf(folder, settings)[0]
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        values: object = read_json(path)
-    except (OSError, ValueError) as error:
-        raise LanguageModelError(f"{path} cannot be read ({error}): get the file again") from error
-    if not isinstance(values, dict):
-        raise LanguageModelError(f"{path} holds no JSON object: get the file again")
-    found: dict[str, Any] = values
-    inner: dict[str, Any] = found.get("text_config") or {}
-    return {**found, **inner}
-
-
-def _first(facts: Mapping[str, Any], *names: str) -> int | None:
-    return next((int(facts[name]) for name in names if facts.get(name) is not None), None)
 
 
 def _by_formula(sizes: NetworkSizes, facts: Mapping[str, Any]) -> int:
     """Tables and matrices; biases, norms and positions are left out, less than 1% together."""
     width = sizes.width
     head = int(facts.get("head_dim") or width // sizes.heads)
-    own = _first(facts, "num_key_value_heads") or sizes.heads
+    own = first_fact(facts, "num_key_value_heads") or sizes.heads
     attention = 2 * width * head * sizes.heads + 2 * width * head * own
     # Models with RMS norms (Llama's family) have gated feed-forward layers: three matrices.
     matrices = 3 if "rms_norm_eps" in facts else 2
@@ -169,7 +136,7 @@ def _parameters_in(settings: ModelSettings, folder: Path | None) -> int | None:
     if folder is None:
         return None
     if settings.gguf_file is not None:
-        return _of_gguf(folder, settings)[1]
+        return read_gguf(folder, settings).parameters
     whole = folder / "model.safetensors"
     files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     return sum(map(_parameters_of_safetensors, files)) or None
@@ -190,29 +157,3 @@ def _elements(header: Mapping[str, Any]) -> Iterator[int]:
     for name, tensor in header.items():
         if name != "__metadata__":
             yield math.prod(tensor["shape"])
-
-
-def _of_gguf(folder: Path, settings: ModelSettings) -> tuple[dict[str, Any], int]:
-    """Sizes under config.json's names, and all weights."""
-    path = folder / str(settings.gguf_file)
-    try:
-        return _read_gguf(path, path.stat().st_mtime_ns)
-    except (ImportError, OSError, ValueError, KeyError, IndexError):
-        gguf_facts(folder, settings)  # says what is wrong, and what to do
-        raise
-
-
-@functools.lru_cache(maxsize=8)
-def _read_gguf(path: Path, _changed: int) -> tuple[dict[str, Any], int]:
-    """Reading takes seconds: a file has its whole vocabulary before its tensors."""
-    import gguf
-
-    reader: Any = gguf.GGUFReader(path)
-    architecture = reader.fields["general.architecture"].contents()
-    facts: dict[str, Any] = {
-        name: int(reader.fields[f"{architecture}.{key}"].contents())
-        for name, key in _GGUF.items()
-        if f"{architecture}.{key}" in reader.fields
-    }
-    facts["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in reader.tensors)
-    return facts, sum(int(tensor.n_elements) for tensor in reader.tensors)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clvq_exp.artifacts import CACHE_VARIABLE, cache_root
 from clvq_exp.config import Config
-from clvq_exp.estimate.cell import Subject, estimate_cell, is_tuned
+from clvq_exp.estimate.cell import Subject, estimate_cell
 from clvq_exp.estimate.corpus import corpus_of, tokens_of
 from clvq_exp.estimate.hardware import device_of, disk_free, memory_room
 from clvq_exp.estimate.network import GivenSizes, network_sizes
@@ -25,6 +25,7 @@ from clvq_exp.estimate.records import (
 )
 from clvq_exp.estimate.sizes import weights_memory
 from clvq_exp.language_models.base import LanguageModelError
+from clvq_exp.language_models.sources import needs_fine_tuning
 from clvq_exp.records import LabelledTexts
 from clvq_exp.report.formatting import memory
 from clvq_exp.settings import NumberFormat
@@ -54,7 +55,7 @@ def cell_needs(config: Config, folder: Path, texts: LabelledTexts) -> CellEstima
     """
     try:
         network = network_sizes(config.model, folder)
-        tuned = is_tuned(config, folder)
+        tuned = needs_fine_tuning(config.model, config.fine_tuning.when, folder)
     except LanguageModelError:
         return None
     corpus = corpus_of(config, texts, tokens_of(config, network, folder, texts))

@@ -10,7 +10,7 @@ import torch
 
 from clvq_exp.artifacts import fingerprint
 from clvq_exp.config import Config
-from clvq_exp.estimate.cell import Subject, estimate_cell, is_known, is_tuned, tuned_before
+from clvq_exp.estimate.cell import Subject, estimate_cell, is_known, tuned_before
 from clvq_exp.estimate.corpus import (
     SUB_WORDS_PER_WORD,
     Corpus,
@@ -23,6 +23,7 @@ from clvq_exp.estimate.hardware import device_of, measure_rates
 from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, network_sizes
 from clvq_exp.estimate.records import CellEstimate, Part, Rates, StepMemory, Total, largest, total
 from clvq_exp.estimate.shortage import disk_problems, memory_problems, shortage
+from clvq_exp.language_models.sources import needs_fine_tuning
 from clvq_exp.records import LabelledTexts
 from clvq_exp.settings import NumberFormat
 from clvq_exp.texts import TextsError, load_texts
@@ -139,7 +140,7 @@ class _Estimator:
         else:
             corpus = corpus_of(config, texts, tokens)
         device = device_of(config.trainer.device)
-        tuned = is_tuned(config, folder)
+        tuned = needs_fine_tuning(config.model, config.fine_tuning.when, folder)
         there = False
         if tuned and folder is not None and texts is not None:
             there = tuned_before(config, folder, texts, len(corpus.fine_tuning), device)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.settings import ModelSettings
@@ -14,28 +16,53 @@ _NAMES = {
     "num_attention_heads": "attention.head_count",
     "intermediate_size": "feed_forward_length",
     "vocab_size": "vocab_size",
+    "max_position_embeddings": "context_length",
 }
 """config.json's names of a model's sizes, and GGUF's."""
 
 
-def gguf_facts(folder: Path, settings: ModelSettings) -> dict[str, int]:
-    """Sizes of a GGUF model under config.json's names, read without its weights.
+class GgufFile(NamedTuple):
+    """What a GGUF file says of its model."""
+
+    sizes: dict[str, int]
+    """Under config.json's names."""
+    parameters: int
+    """All weights."""
+    tied: bool
+    """Whether the output embeddings are the input's."""
+
+
+def read_gguf(folder: Path, settings: ModelSettings) -> GgufFile:
+    """Sizes of a GGUF model, read without its weights, and once for each state of the file.
 
     Raises:
         LanguageModelError: the reader is not installed, or the file cannot be read.
     """
-    gguf = _reader(settings)
+    _require_reader(settings)
     path = _path(folder, settings)
     try:
-        fields: dict[str, Any] = gguf.GGUFReader(path).fields
-        architecture = fields["general.architecture"].contents()
-        return {
-            name: int(fields[f"{architecture}.{key}"].contents())
-            for name, key in _NAMES.items()
-            if f"{architecture}.{key}" in fields
-        }
+        return _read(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise LanguageModelError(f"{path} cannot be read as GGUF ({error}): get the file again") from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _changed: int) -> GgufFile:
+    """Reading takes seconds: a file has its whole vocabulary before its tensors."""
+    import gguf
+
+    reader: Any = gguf.GGUFReader(path)
+    architecture = reader.fields["general.architecture"].contents()
+    sizes = {
+        name: int(reader.fields[f"{architecture}.{key}"].contents())
+        for name, key in _NAMES.items()
+        if f"{architecture}.{key}" in reader.fields
+    }
+    return GgufFile(
+        sizes,
+        sum(int(tensor.n_elements) for tensor in reader.tensors),
+        all(tensor.name != "output.weight" for tensor in reader.tensors),
+    )
 
 
 def convert_gguf(folder: Path, out: Path, settings: ModelSettings) -> None:
@@ -52,7 +79,7 @@ def convert_gguf(folder: Path, out: Path, settings: ModelSettings) -> None:
     import torch
     import transformers
 
-    _reader(settings)
+    _require_reader(settings)
     given: dict[str, Any] = {"gguf_file": settings.gguf_file, "local_files_only": True}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **given)
@@ -76,12 +103,12 @@ def _path(folder: Path, settings: ModelSettings) -> Path:
     return folder / settings.gguf_file
 
 
-def _reader(settings: ModelSettings) -> Any:
+def _require_reader(settings: ModelSettings) -> None:
+    """Refuse where the package that reads GGUF is not installed."""
     try:
-        import gguf
+        importlib.import_module("gguf")
     except ImportError as error:
         raise LanguageModelError(
             f"model {settings.name} is a GGUF file (model.gguf_file={settings.gguf_file}), and the package that "
             "reads it is not installed: run `pip install 'clvq_exp[gguf]'`"
         ) from error
-    return gguf

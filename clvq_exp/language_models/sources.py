@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clvq_exp.artifacts import file_checksum, fingerprint, folder_checksum, read_json
+from clvq_exp.artifacts import file_checksum, fingerprint, folder_checksum, plain, read_json
 from clvq_exp.language_models.base import LanguageModelError
-from clvq_exp.settings import ModelSettings
+from clvq_exp.settings import FineTune, FineTuningSettings, ModelKind, ModelSettings
 
 PICKLES = "pytorch_model*.bin"
 """Weights as pickles: the names under which `transformers` looks for them."""
@@ -157,3 +157,33 @@ def model_fingerprint(folder: Path, settings: ModelSettings) -> str:
     if settings.gguf_file is not None:
         return fingerprint({"gguf": file_checksum(folder / settings.gguf_file)})
     return fingerprint({"files": folder_checksum(folder, ignore=("README.md", "manifest.json"))})
+
+
+def needs_fine_tuning(settings: ModelSettings, when: FineTune, folder: Path | None) -> bool:
+    """Whether a run fine-tunes; a model that cannot be reached is taken to have no classification head."""
+    if settings.kind is ModelKind.decoder or when is FineTune.never:
+        return False
+    return when is FineTune.always or folder is None or not is_fine_tuned(folder)
+
+
+def fine_tuning_inputs(
+    model: str, texts: str, sentences: int, settings: ModelSettings, tuning: FineTuningSettings, device: str
+) -> dict[str, Any]:
+    """All that a fine-tuned model is made of: its fingerprint in the cache.
+
+    Args:
+        model: fingerprint of the model that is fine-tuned.
+        texts: fingerprint of the data set.
+        sentences: how many of it are learnt from.
+        settings: the longest input.
+        tuning: epochs, rate, batch, seed.
+        device: kind of device; another changes the last bits.
+    """
+    return {
+        "model": model,
+        "texts": texts,
+        "sentences": sentences,
+        "max_length": settings.max_length,
+        "settings": {**plain(tuning), "when": FineTune.always},
+        "device": device,
+    }

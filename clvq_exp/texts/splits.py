@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import numpy as np
+
 from clvq_exp.artifacts import fingerprint
 from clvq_exp.records import LabelledTexts, Sentence
 from clvq_exp.settings import DatasetSettings
@@ -85,6 +87,26 @@ def subset(sentences: Sequence[Sentence], n: int, seed: int) -> tuple[Sentence, 
         return tuple(sentences)
     drawn = set(_balanced_order([sentence.label for sentence in sentences], "subset", seed)[:n])
     return tuple(sentence for index, sentence in enumerate(sentences) if index in drawn)
+
+
+def store_sizes(train: int, validation: int, asked: int) -> tuple[int, int]:
+    """Training and validation sentences of a store: their shares of what is asked for.
+
+    Args:
+        train: training sentences that are there.
+        validation: sentences kept for early stopping.
+        asked: how many of both together; 0 takes all.
+    """
+    total = train + validation
+    n_validation = max(1, round(validation / total * min(asked or total, total)))
+    return max(1, (asked or total) - n_validation), n_validation
+
+
+def evenly_spaced(count: int, n: int) -> list[int]:
+    """About `n` of `count` positions, evenly spaced; all where `n` is 0 or more than there are."""
+    if n == 0 or n >= count:
+        return list(range(count))
+    return np.linspace(0, count - 1, n).round().astype(np.int64).tolist()
 
 
 def _check(settings: DatasetSettings) -> None:

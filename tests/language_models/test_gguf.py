@@ -15,7 +15,7 @@ from families import LAYERS, POSITIONS, PROMPT, WIDTH, chat_bytes, make_network
 
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.language_models.decoder import DecoderModel
-from clvq_exp.language_models.gguf import convert_gguf, gguf_facts
+from clvq_exp.language_models.gguf import convert_gguf, read_gguf
 from clvq_exp.language_models.prompt import Task
 from clvq_exp.language_models.sources import locate_model, model_fingerprint
 from clvq_exp.settings import ModelKind, ModelSettings, SentencePooling
@@ -113,13 +113,14 @@ def converted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_gguf_facts__are_the_sizes_under_the_names_of_config_json(folder: Path):
-    assert gguf_facts(folder, settings()) == {
+def test_read_gguf__sizes_are_the_sizes_under_the_names_of_config_json(folder: Path):
+    assert read_gguf(folder, settings()).sizes == {
         "num_hidden_layers": LAYERS,
         "hidden_size": WIDTH,
         "num_attention_heads": 2,
         "intermediate_size": 24,
         "vocab_size": 400,
+        "max_position_embeddings": POSITIONS,
     }
 
 
@@ -175,7 +176,7 @@ def test_model_fingerprint__of_a_gguf_file_is_that_of_its_bytes_alone(folder: Pa
 def test_gguf__that_is_damaged_says_which_file(gguf: Any, tmp_path: Path, content: bytes):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(LanguageModelError, match=rf"^{tmp_path / FILE} cannot be read as GGUF"):
-        gguf_facts(tmp_path, settings())
+        read_gguf(tmp_path, settings())
     with pytest.raises(LanguageModelError, match=rf"^{tmp_path / FILE}: transformers cannot convert it"):
         convert_gguf(tmp_path, tmp_path / "out", settings())
 
@@ -187,14 +188,14 @@ def test_gguf__of_an_architecture_that_transformers_lacks_is_refused(gguf: Any, 
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert gguf_facts(tmp_path, settings()) == {"num_hidden_layers": 2}
+    assert read_gguf(tmp_path, settings()).sizes == {"num_hidden_layers": 2}
     with pytest.raises(LanguageModelError, match=r"tiny\.gguf: transformers cannot convert it \(.*unheardof"):
         convert_gguf(tmp_path, tmp_path / "out", settings())
 
 
 def test_gguf__without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    for made in (lambda: gguf_facts(tmp_path, settings()), lambda: convert_gguf(tmp_path, tmp_path, settings())):
+    for made in (lambda: read_gguf(tmp_path, settings()), lambda: convert_gguf(tmp_path, tmp_path, settings())):
         with pytest.raises(LanguageModelError) as caught:
             made()
         assert str(caught.value) == (
