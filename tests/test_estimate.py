@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from running import call, tiny_cell
 
 from clvq_exp.commands.composing import compose_cells
@@ -373,6 +375,25 @@ def test_rates__are_measured_in_the_networks_own_format() -> None:
     assert found.training > 0
     same = measure_rates("cpu", 16, NumberFormat.float32)
     assert same.network == same.training
+
+
+def test_rates__a_product_that_waits_for_another_process_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(rows: int, weights: torch.Tensor) -> float:
+        waits = next(calls) % 3
+        return 2 * rows * weights.numel() / 1e9 * (50 if waits else 1)
+
+    calls = itertools.count()
+    monkeypatch.setattr("clvq_exp.estimate.hardware._product", product)
+    assert measure_rates("cpu", 16, NumberFormat.float32).network == pytest.approx(1e9)
+
+
+@pytest.mark.usefixtures("fixed_speed")
+def test_estimate__says_that_others_compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for load, said in ((1.6, True), (0.4, False)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        found = "other work keeps 1.6 of 4 cores busy" in " ".join(sweep_of().cells[0].notes)
+        assert found == said
 
 
 # ---------------------------------------------------------------- beside a cell that was run

@@ -18,6 +18,8 @@ MEASURED_SECONDS = 0.5
 _FIRST_ROWS = 64
 _LONG_ENOUGH = 0.02
 """Seconds of one product from which its start does not matter."""
+_EACH_TIME = 3
+"""Products of one size of which the fastest counts."""
 _MOST_ROWS = 4096
 _MEMINFO = Path("/proc/meminfo")
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -55,18 +57,28 @@ def measure_rates(device: str, width: int, number_format: NumberFormat) -> Rates
 
 
 def _flops_per_second(device: str, width: int, dtype: torch.dtype) -> float:
-    """Products `[rows, d] x [d, 4d]` on the machine as it is: others that compute on it slow the run down too."""
+    """The fastest of some products `[rows, d] x [d, 4d]`, more rows as long as they are short.
+
+    The fastest, since one that waits for a thread which another process holds takes fifty times as long, and a run
+    outlasts such waits: what it would make of them is no estimate.
+    """
     weights = torch.ones((width, 4 * width), dtype=dtype, device=device)
-    rows = _FIRST_ROWS
-    seconds = _product(rows, weights)
-    while seconds < _LONG_ENOUGH and rows < _MOST_ROWS:
-        rows *= 2
-        seconds = _product(rows, weights)
-    spent, products = 0.0, 0
+    rows, spent, fastest = _FIRST_ROWS, 0.0, 0.0
     while spent < MEASURED_SECONDS:
-        spent += _product(rows, weights)
-        products += 1
-    return products * 2 * rows * 4 * width**2 / spent
+        seconds = min(_product(rows, weights) for _ in range(_EACH_TIME))
+        fastest = max(fastest, 2 * rows * 4 * width**2 / seconds)
+        spent += _EACH_TIME * seconds
+        if seconds < _LONG_ENOUGH and rows < _MOST_ROWS:
+            rows *= 2
+    return fastest
+
+
+def busy_cores() -> float | None:
+    """Cores that were at work in the last minute; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):  # Windows has no such call
+        return None
 
 
 def _product(rows: int, weights: torch.Tensor) -> float:

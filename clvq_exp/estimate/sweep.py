@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from clvq_exp.estimate.corpus import (
     corpus_of,
     tokens_of,
 )
-from clvq_exp.estimate.hardware import device_of, measure_rates
+from clvq_exp.estimate.hardware import busy_cores, device_of, measure_rates
 from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, network_sizes
 from clvq_exp.estimate.records import CellEstimate, Part, Rates, StepMemory, Total, largest, total
 from clvq_exp.estimate.shortage import disk_problems, memory_problems, shortage
@@ -27,6 +28,9 @@ from clvq_exp.language_models.sources import needs_fine_tuning
 from clvq_exp.records import LabelledTexts
 from clvq_exp.settings import NumberFormat
 from clvq_exp.texts import TextsError, load_texts
+
+_BUSY = 0.25
+"""Share of the cores at work from which an estimate says so."""
 
 
 class Asked(NamedTuple):
@@ -127,6 +131,7 @@ class _Estimator:
         self._texts: dict[str, LabelledTexts | None] = {}
         self._folders: dict[str, Path | None] = {}
         self._rates: dict[tuple[str, int, NumberFormat], Rates] = {}
+        self._busy = busy_cores() or 0.0
         self.first_rate = 0.0
 
     def cell(self, asked: Asked) -> tuple[CellEstimate, tuple[str, ...]]:
@@ -146,7 +151,10 @@ class _Estimator:
             there = tuned_before(config, folder, texts, len(corpus.fine_tuning), device)
         rates = self._rates_of(config, network, device)
         subject = Subject(config, network, corpus, device, tuned, there, rates)
-        return estimate_cell(subject), tuple(_notes(subject, texts is not None))
+        notes = _notes(subject, texts is not None)
+        if device == "cpu" and self._busy > _BUSY * (os.cpu_count() or 1):
+            notes.append(f"other work keeps {self._busy:.1f} of {os.cpu_count()} cores busy: expect longer")
+        return estimate_cell(subject), tuple(notes)
 
     def problems(self, config: Config) -> tuple[str, ...]:
         """Why the language model cannot be loaded here."""
