@@ -1,6 +1,6 @@
 """The schema of the whole configuration, and the check that reports every error at once.
 
-Values live in `conf/`, types and units in `settings.py`. The schema is merged after composition, outside
+Values live in `conf/`, types and units in `settings/`. The schema is merged after composition, outside
 Hydra's store, which keeps `--help` fast.
 """
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
+from composing import checked, composed, problems
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 
-import clvq_exp.__main__
-from clvq_exp.config import Config, ConfigError, check
+import clvq_exp
+from clvq_exp.config import Config, check
 from clvq_exp.settings import DecoderMemory, ModelKind, WeightDecayOn
 
 CONF = Path(clvq_exp.__file__).resolve().parents[1] / "conf"
@@ -24,26 +24,6 @@ GROUPS = {
     if folder.is_dir() and any(folder.glob("*.yaml"))
 }
 Combination = dict[str, str]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra_context() -> Iterator[None]:
-    with initialize_config_module("clvq_exp.conf", version_base="1.3"):
-        yield
-
-
-def composed(*overrides: str) -> DictConfig:
-    return compose("config", overrides=list(overrides))
-
-
-def checked(*overrides: str) -> Config:
-    return check(composed(*overrides))
-
-
-def problems(cfg: DictConfig) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        check(cfg)
-    return caught.value.problems
 
 
 def all_pairs() -> list[Combination]:
@@ -125,7 +105,7 @@ def differing(values: Any, name: str) -> Iterator[str]:
     for field, default in with_default(type(values)):
         given = getattr(values, field.name)
         if given != default:
-            yield f"{name}.{field.name}: {given!r} in conf/, {default!r} in settings.py"
+            yield f"{name}.{field.name}: {given!r} in conf/, {default!r} in settings/"
     for field in fields(values):
         if is_dataclass(getattr(values, field.name)):
             yield from differing(getattr(values, field.name), f"{name}.{field.name}")
@@ -304,190 +284,11 @@ def test_layer_pair_default__follows_the_model(model: str, pair: str) -> None:
     assert moved.layer_pair.name == "1-3"
 
 
-# ---------------------------------------------------------------- errors
-
-
-def test_errors__are_reported_all_together() -> None:
-    cfg = composed(
-        "quantizer.temperature=0",
-        "quantizer.codebook_size=3",
-        "quantizer.commitment_weight=-0.5",
-        "layer_pair.lower=6",
-        "layer_pair.upper=4",
-        "decoder.heads=many",
-        "encoder.alpha_mode=sometimes",
-        "trainer.batch_size=0",
-        "seeds=[1,1]",
-        "evaluation.confidence=1",
-        "dataset.label_meanings=[one]",
-        "dataset.label_values={rotten: 0, fresh: 2}",
-        "attribution.adaptive=true",
-        "attribution.max_steps=8",
-        "probe.dropout=1",
-        "logger.name=paper",
-    )
-    with open_dict(cfg):
-        cfg.quantizer.codebok_size = 100
-        cfg.zebra = 1
-    found = problems(cfg)
-    known = ", ".join(sorted(field.name for field in fields(Config)))
-    assert sorted(found) == sorted(
-        [
-            "quantizer.codebok_size is no key of the configuration; did you mean codebook_size?",
-            f"zebra is no key of the configuration; the keys there are {known}",
-            "decoder.heads='many': Value 'many' of type 'str' could not be converted to Integer",
-            "encoder.alpha_mode='sometimes': Invalid value 'sometimes', "
-            "expected one of [adaptive, adaptive_full, fixed]",
-            "layer_pair.lower=6 is not below layer_pair.upper=4",
-            "quantizer.top_k=5 is more than quantizer.codebook_size=3",
-            "quantizer.temperature=0.0 is not above 0",
-            "quantizer.commitment_weight=-0.5 is below 0",
-            "trainer.batch_size=0 is below 1",
-            "seeds=[1, 1]: give distinct numbers of at least 0",
-            "logger.name=paper is none of none, csv, wandb",
-            "dataset.label_meanings has 1 entries, dataset.label_names 2",
-            "dataset.label_values gives the classes [2], dataset.label_names only 0 to 1",
-            "attribution.max_steps=8 is below attribution.steps=16",
-            "probe.dropout=1.0 is not at least 0 and below 1",
-            "evaluation.confidence=1.0 is not between 0 and 1",
-        ]
-    )
-
-
-def test_error_message__counts_and_lists() -> None:
-    with pytest.raises(ConfigError) as caught:
-        checked("quantizer.temperature=-1", "quantizer.top_k=0")
-    assert str(caught.value) == (
-        "the configuration has 2 error(s):\n"
-        "  - quantizer.top_k=0 is below 1\n"
-        "  - quantizer.temperature=-1.0 is not above 0"
-    )
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("layer_pair.lower=-1", "layer_pair.lower=-1: layers count from 0 (the embeddings)"),
-        ("layer_pair.lower=6", "layer_pair.lower=6 is not below layer_pair.upper=6"),
-        ("quantizer.top_k=401", "quantizer.top_k=401 is more than quantizer.codebook_size=400"),
-        ("quantizer.codebook_size=0", "quantizer.codebook_size=0 is below 1"),
-        ("quantizer.ema_decay=1", "quantizer.ema_decay=1.0 is not at least 0 and below 1"),
-        ("decoder.dropout=-0.1", "decoder.dropout=-0.1 is not at least 0 and below 1"),
-        ("decoder.layers=0", "decoder.layers=0 is below 1"),
-        ("trainer.learning_rate=0", "trainer.learning_rate=0.0 is not above 0"),
-        ("trainer.plateau_factor=1", "trainer.plateau_factor=1.0 is not between 0 and 1"),
-        ("trainer.sentences.refit=-1", "trainer.sentences.refit=-1 is below 0"),
-        ("fine_tuning.epochs=0", "fine_tuning.epochs=0 is below 1"),
-        ("fine_tuning.warmup_share=2", "fine_tuning.warmup_share=2.0 is not at least 0 and below 1"),
-        ("seeds=[]", "seeds is empty: give at least one"),
-        ("seeds=[-1]", "seeds=[-1]: give distinct numbers of at least 0"),
-        ("attribution.tolerance=0", "attribution.tolerance=0.0 is not above 0"),
-        ("evaluation.bootstrap_samples=10", "evaluation.bootstrap_samples=10 is below 100"),
-        ("dataset.validation_share=0", "dataset.validation_share=0.0 is not between 0 and 1"),
-        ("dataset.dev_size=-1", "dataset.dev_size=-1 is below 0"),
-        ("baseline.name=null", "baseline.name is missing: conf/baseline/ has one file per method"),
-        ("model.max_length=???", "model.max_length is missing: give it a value"),
-        ("quantizer=null", "quantizer=None: field 'quantizer' is not Optional"),
-        ("model.kind=poet", "model.kind='poet': Invalid value 'poet', expected one of [encoder, decoder]"),
-        (
-            "trainer.resident_gib=[1]",
-            "trainer.resident_gib=[1]: Value '[1]' of type 'list' could not be converted to Float",
-        ),
-    ],
-)
-def test_single_error__exact_message(override: str, message: str) -> None:
-    if override.startswith("quantizer.codebook_size"):
-        assert message in problems(composed(override))
-    else:
-        assert problems(composed(override)) == [message]
-
-
-def test_alpha__is_checked_where_it_is_used() -> None:
-    assert problems(composed("encoder.alpha_mode=fixed", "encoder.alpha=1.5")) == [
-        "encoder.alpha=1.5 is not between 0 and 1"
-    ]
-    assert checked("encoder.alpha_mode=fixed", "encoder.alpha=0").encoder.alpha == 0
-    checked("encoder.alpha_mode=adaptive", "encoder.alpha=1.5")
-
-
-def test_labels__are_cross_checked() -> None:
-    assert problems(composed("dataset=file", "dataset.label_names=[a]")) == [
-        "dataset.label_names=['a']: a classifier needs at least two labels",
-        "dataset.label_meanings has 2 entries, dataset.label_names 1",
-    ]
-    assert problems(composed("dataset=file", "dataset.label_names=[a,a]")) == [
-        "dataset.label_names=['a', 'a'] repeats a label"
-    ]
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "quantizer.temperature",
-        "quantizer.commitment_weight",
-        "quantizer.ema_decay",
-        "encoder.alpha_start",
-        "trainer.learning_rate",
-        "trainer.gradient_clip",
-        "trainer.weight_decay",
-        "fine_tuning.weight_decay",
-        "attribution.tolerance",
-        "evaluation.confidence",
-        "init.tolerance",
-        "dataset.validation_share",
-    ],
-)
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_number_that_is_not_finite__is_refused_once(key: str, value: str) -> None:
-    assert problems(composed(f"{key}={value}")) == [f"{key}={value} is not a finite number"]
-
-
-def test_missing_section__is_reported_key_by_key() -> None:
-    cfg = composed()
-    with open_dict(cfg):
-        del cfg["layer_pair"], cfg["seeds"]
-    assert problems(cfg) == [
-        "layer_pair.lower is missing: give it a value",
-        "layer_pair.upper is missing: give it a value",
-        "seeds is missing: give it a value",
-    ]
-
-
-def test_unusable_value__hides_no_other_error_and_invents_none() -> None:
-    cfg = composed("trainer.max_epochs=soon", "trainer.batch_size=-3", "layer_pair.lower=low")
-    assert sorted(problems(cfg)) == [
-        "layer_pair.lower='low': Value 'low' of type 'str' could not be converted to Integer",
-        "trainer.batch_size=-3 is below 1",
-        "trainer.max_epochs='soon': Value 'soon' of type 'str' could not be converted to Integer",
-    ]
-
-
-def test_broken_interpolation__names_the_key() -> None:
-    (found,) = problems(composed("attribution.steps=${trainer.steps}"))
-    assert found.startswith("attribution.steps: ")
-    assert "trainer.steps" in found
-
-
-def test_checked_config__is_typed_and_frozen() -> None:
-    config = checked("quantizer.temperature=2")
-    assert isinstance(config.quantizer.temperature, float)
-    with pytest.raises(AttributeError):
-        config.quantizer.temperature = 1.0  # type: ignore[misc]
-    assert asdict(config)["baseline"]["_target_"] == "clvq_exp.concepts.clvq_vae.ClvqVae"
-
-
-def test_check__leaves_the_composed_config_alone() -> None:
-    cfg = composed()
-    before = OmegaConf.to_container(cfg)
-    check(cfg)
-    assert OmegaConf.to_container(cfg) == before
-
-
 # ---------------------------------------------------------------- the run folder's name
 
 
 def run_folder(*overrides: str) -> str:
-    cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+    cfg = composed(*overrides, hydra=True)
     HydraConfig.instance().set_config(cfg)
     return cfg.hydra.run.dir
 
@@ -520,16 +321,3 @@ def test_run_id__differs_with_every_value_but_the_logger() -> None:
         )
     ]
     assert len({plain, *others}) == len(others) + 1
-
-
-def test_text_that_looks_like_an_interpolation__is_taken_as_it_stands() -> None:
-    config = checked(r"dataset.what_belongs_there='\${jndi:x}'", r"dataset.label_meanings=['\${a}','b']")
-    assert config.dataset.what_belongs_there == "${jndi:x}"
-    assert list(config.dataset.label_meanings) == ["${a}", "b"]
-
-
-def test_broken_interpolation_inside_a_list__names_the_key_beside_the_other_errors() -> None:
-    first, second = problems(composed("dataset.label_meanings=['${nowhere}','b']", "quantizer.temperature=0"))
-    assert first.startswith("dataset.label_meanings: ")
-    assert "nowhere" in first
-    assert second.startswith("quantizer.temperature=0")

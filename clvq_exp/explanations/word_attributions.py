@@ -21,8 +21,8 @@ from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.parts import Ledger
 from clvq_exp.settings import AttributionSettings
 
-PART = 128
-"""Sentences of a part: what a killed run does again at most."""
+PART = 32
+"""Sentences of a part: what a killed run does again at most, a quarter of an hour of a decoder on one core."""
 _WORDS = "words.parquet"
 _SENTENCES = "sentences.parquet"
 _WORDS_SCHEMA = pa.schema([("word_row", pa.int64()), ("score", pa.float32())])

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
+from composing import checked
 
-from clvq_exp.config import check
 from clvq_exp.preflight import Preflight, preflight
 from clvq_exp.settings import DatasetSettings
 
@@ -63,8 +62,6 @@ def before_a_cell(tiny_encoder: Path, reviews: Path) -> Callable[..., Preflight]
             "model.default_lower=2",
             "model.default_upper=4",
         ]
-        with initialize_config_module("clvq_exp.conf", version_base="1.3"):
-            config = check(compose("config", overrides=[*given, *overrides]))
-        return preflight(config, yaml="")
+        return preflight(checked(*given, *overrides), yaml="")
 
     return before_a_cell

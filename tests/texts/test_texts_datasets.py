@@ -10,10 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from composing import composed, problems
 from omegaconf import OmegaConf
 
-from clvq_exp.config import ConfigError, check
 from clvq_exp.settings import DatasetSettings
 from clvq_exp.texts import load_texts
 
@@ -31,15 +30,6 @@ def configured(name: str, path: Path | None = None, **changed: object) -> Datase
     settings = OmegaConf.to_object(merged)
     assert isinstance(settings, DatasetSettings)
     return dataclasses.replace(settings, path=str(path) if path else None, **changed)
-
-
-def problems(*overrides: str) -> list[str]:
-    """What is wrong with a configuration of one data set."""
-    with initialize_config_module("clvq_exp.conf", version_base="1.3"):
-        composed = compose("config", overrides=list(overrides))
-    with pytest.raises(ConfigError) as caught:
-        check(composed)
-    return caught.value.problems
 
 
 def real(name: str) -> Path:
@@ -116,10 +106,10 @@ class TestPrompts:
         ],
     )
     def test_unusable_prompt_or_words__are_named(self, override, problem):
-        assert problems("dataset=jigsaw", override) == [problem]
+        assert problems(composed("dataset=jigsaw", override)) == [problem]
 
     def test_unknown_form__lists_the_known_ones(self):
-        (problem,) = problems("dataset.original=imdb")
+        (problem,) = problems(composed("dataset.original=imdb"))
         assert problem.startswith("dataset.original='imdb': ")
         assert "[none, eraser, jigsaw, agnews]" in problem
 
