@@ -202,7 +202,8 @@ class _AnswerHead(nn.Module):
     """The rows of the output embeddings that answer, at one position of each text.
 
     Takes the place of the network's own output embeddings, so that whatever the network does to logits (a soft
-    cap, a scale) is still done, and logits of the whole vocabulary are never made.
+    cap, a scale) is still done, and logits of the whole vocabulary are never made. It computes in float32: logits
+    of about 20 are an eighth apart in bfloat16, and classes would tie.
     """
 
     def __init__(self, network: Any, answers: Sequence[int], name: str) -> None:
@@ -216,8 +217,8 @@ class _AnswerHead(nn.Module):
         own: Any = found
         bias: Tensor | None = own.bias
         rows = torch.tensor(list(answers), device=own.weight.device)
-        self.weight = own.weight.detach()[rows].clone()
-        self.bias = None if bias is None else nn.Parameter(bias.detach()[rows].clone(), requires_grad=False)
+        self.weight = own.weight.detach()[rows].float()
+        self.bias = None if bias is None else nn.Parameter(bias.detach()[rows].float(), requires_grad=False)
         self.positions: Tensor | None = None
         """Last position of each text; None reads every position."""
         network.set_output_embeddings(self)
@@ -227,4 +228,4 @@ class _AnswerHead(nn.Module):
         if self.positions is not None:
             row = torch.arange(len(hidden), device=hidden.device)
             hidden = hidden[row, self.positions.to(hidden.device)][:, None]
-        return nn.functional.linear(hidden.to(self.weight.device), self.weight, self.bias)
+        return nn.functional.linear(hidden.to(self.weight), self.weight, self.bias)

@@ -364,6 +364,13 @@ def test_attribution__of_a_zero_embedding_is_the_integral_by_hand(opened: Callab
     assert found.words == pytest.approx(words, rel=1e-2, abs=1e-3)
 
 
+def test_class_logits__of_a_bfloat16_network_do_not_tie(opened: Callable[..., Any]):
+    model = opened("Qwen2", number_format=NumberFormat.bfloat16)
+    logits = model.class_logits(*model.pad(model.encode(["A good film", "A film", "Not a film at all"])))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
 # --- what tells one model from another
 
 
