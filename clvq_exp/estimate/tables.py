@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from clvq_exp.estimate.records import STEPS, StepMemory, largest
 from clvq_exp.estimate.sweep import EstimatedCell, EstimatedSweep
+from clvq_exp.report.console import as_is, draw, simple_table
 from clvq_exp.report.formatting import NOTHING, memory, seconds
-from clvq_exp.report.text_safety import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 FORMAT_VERSION = 1
-WIDTH = 100
-"""Columns where the output is not a terminal."""
 
 
 def as_json(sweep: EstimatedSweep) -> dict[str, Any]:
@@ -76,22 +74,12 @@ def print_estimate(sweep: EstimatedSweep, console: Console | None = None) -> Non
         sweep: one cell or several.
         console: where to print; None for standard output.
     """
-    from rich.console import Console
-
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH)
-    with console.capture() as captured:
-        _print_all(sweep, console)
-    encoding = console.encoding  # a terminal without Unicode gets escapes
-    console.file.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
-    console.file.flush()
+    draw(lambda chosen: _print_all(sweep, chosen), console)
 
 
 def _print_all(sweep: EstimatedSweep, console: Console) -> None:
-    console.print(_text(_header(sweep), "bold"))
-    console.print(_text(_machine(sweep), "dim"))
+    console.print(as_is(_header(sweep), "bold"))
+    console.print(as_is(_machine(sweep), "dim"))
     console.print()
     console.print(_steps(sweep))
     if len(sweep.cells) > 1:
@@ -99,11 +87,11 @@ def _print_all(sweep: EstimatedSweep, console: Console) -> None:
         console.print(_cells(sweep))
     lines = _distinct(sweep, "problems")
     if lines:
-        console.print(_text("\nThis cannot run here:", "bold red"))
+        console.print(as_is("\nThis cannot run here:", "bold red"))
         _print_lines(lines, console)
     lines = _distinct(sweep, "shortages")
     if lines:
-        console.print(_text("\nThis may not do:", "bold red"))
+        console.print(as_is("\nThis may not do:", "bold red"))
         _print_lines(lines, console)
     console.print()
     _print_lines([*_distinct(sweep, "notes"), _ABOUT], console, "dim")
@@ -124,16 +112,8 @@ def _print_lines(lines: list[str], console: Console, style: str = "") -> None:
 
     table = Table.grid(padding=(0, 1))
     for line in lines:
-        table.add_row(_text("·", style), _text(line, style))
+        table.add_row(as_is("·", style), as_is(line, style))
     console.print(table)
-
-
-def _text(text: str, style: str = "") -> Text:
-    """Text as it stands: no markup is read in it, and line ends are kept only at its start."""
-    from rich.text import Text
-
-    stripped = text.lstrip("\n")
-    return Text("\n" * (len(text) - len(stripped)) + visible(stripped), style=style)
 
 
 def _header(sweep: EstimatedSweep) -> str:
@@ -157,13 +137,10 @@ def _machine(sweep: EstimatedSweep) -> str:
 
 
 def _table(first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column(_text(first), overflow="fold")
+    table = simple_table()
+    table.add_column(as_is(first), overflow="fold")
     for title in others:
-        table.add_column(_text(title), no_wrap=True, justify="right")
+        table.add_column(as_is(title), no_wrap=True, justify="right")
     return table
 
 
@@ -176,26 +153,26 @@ def _steps(sweep: EstimatedSweep) -> Table:
         peak = largest(cell.estimate.memory[step] for cell in sweep.cells)
         kept = summed.cache_bytes[step]
         table.add_row(
-            _text(step.replace("_", " ").capitalize()),
-            _text(seconds(summed.seconds[step])),
+            as_is(step.replace("_", " ").capitalize()),
+            as_is(seconds(summed.seconds[step])),
             *_memory(peak, gpu),
-            _text(memory(kept) if kept else NOTHING),
-            _text(memory(sweep.run_bytes) if step == STEPS[-1] else NOTHING),
+            as_is(memory(kept) if kept else NOTHING),
+            as_is(memory(sweep.run_bytes) if step == STEPS[-1] else NOTHING),
         )
     table.add_section()
     table.add_row(
-        _text("All", "bold"),
-        _text(seconds(sum(summed.seconds.values())), "bold"),
+        as_is("All", "bold"),
+        as_is(seconds(sum(summed.seconds.values())), "bold"),
         *_memory(sweep.peak, gpu, "bold"),
-        _text(memory(sum(summed.cache_bytes.values())), "bold"),
-        _text(memory(sweep.run_bytes), "bold"),
+        as_is(memory(sum(summed.cache_bytes.values())), "bold"),
+        as_is(memory(sweep.run_bytes), "bold"),
     )
     return table
 
 
 def _memory(peak: StepMemory, gpu: bool, style: str = "") -> list[Text]:
     shown = [peak.host, peak.gpu] if gpu else [peak.host]
-    return [_text(memory(value), style) for value in shown]
+    return [as_is(memory(value), style) for value in shown]
 
 
 def _cells(sweep: EstimatedSweep) -> Table:
@@ -203,11 +180,11 @@ def _cells(sweep: EstimatedSweep) -> Table:
     table = _table("Cell", "Alone", "Added", "Memory", "Cache added", "Run folder")
     for cell in sweep.cells:
         table.add_row(
-            _text(" ".join(cell.asked.overrides) or "(the same)"),
-            _text(seconds(sum(cell.alone.seconds.values()))),
-            _text(seconds(cell.added_seconds)),
-            _text(memory(cell.estimate.peak.host)),
-            _text(memory(cell.added_cache_bytes)),
-            _text(memory(cell.estimate.run_bytes)),
+            as_is(" ".join(cell.asked.overrides) or "(the same)"),
+            as_is(seconds(sum(cell.alone.seconds.values()))),
+            as_is(seconds(cell.added_seconds)),
+            as_is(memory(cell.estimate.peak.host)),
+            as_is(memory(cell.added_cache_bytes)),
+            as_is(memory(cell.estimate.run_bytes)),
         )
     return table

