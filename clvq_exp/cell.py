@@ -230,7 +230,7 @@ class _Cell:
         source = self.cache.get_or_make("concept_models", identity, fit, resumable=True)
         model.load(source)
         if not fitted_now:
-            log_curves(logger, [record._asdict() for record in model.summary.history])
+            log_curves(logger, model.summary.history)
         finish(logger, {}, self.folder)
         return model, source
 

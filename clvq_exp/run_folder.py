@@ -56,7 +56,7 @@ def write_training_tables(folder: Path, models: Models, store: ActivationStore, 
     for method, of_seeds in models.items():
         for seed, model in of_seeds.items():
             name = {"method": method, "seed": seed}
-            history += [{**name, **record._asdict()} for record in model.summary.history]
+            history += [{**name, **record} for record in model.summary.history]
             train = concept_counts(model, store, layer, Split.train).tolist()
             dev = concept_counts(model, store, layer, Split.dev).tolist()
             use += [
@@ -192,6 +192,11 @@ _HISTORY = pa.schema(
         ("codes_in_use", pa.int64()),
         ("alpha", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("train_sparsity", pa.float64()),
+        ("validation_sparsity", pa.float64()),
+        ("variance_explained", pa.float64()),
+        ("l0", pa.float64()),
+        ("dead_neurons", pa.int64()),
     ]
 )
 _CODE_USE = pa.schema([*_METHOD, ("code", pa.int64()), ("train_words", pa.int64()), ("dev_words", pa.int64())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.artifacts import ArtifactCache
+from clvq_exp.artifacts import ArtifactCache, read_json, write_json
 from clvq_exp.settings import (
     DecoderSettings,
     EncoderSettings,
@@ -30,6 +30,10 @@ CONCEPT = "concept"
 MEMBER_MEAN = "member_mean"
 """Removal: the mean raw activation of the concept's training words."""
 
+
+MONITOR = "validation_loss"
+"""What training is stopped on: its name in the training curves."""
+_SUMMARY = "summary.json"
 
 Model = TypeVar("Model", bound="ConceptModel")
 
@@ -68,20 +72,8 @@ class FitRun(NamedTuple):
     """A Lightning logger, or None."""
 
 
-class EpochRecord(NamedTuple):
-    """One point of the training curves; epoch 0 is before any update."""
-
-    epoch: int
-    train_loss: float | None
-    train_reconstruction: float | None
-    train_commitment: float | None
-    validation_loss: float
-    validation_reconstruction: float
-    validation_commitment: float
-    perplexity: float
-    codes_in_use: int
-    alpha: float
-    learning_rate: float
+EpochRecord = Mapping[str, int | float | None]
+"""One point of the training curves, by column of `history.parquet`; epoch 0 is before any update."""
 
 
 class Bypass(NamedTuple):
@@ -98,16 +90,24 @@ class Bypass(NamedTuple):
 
 @dataclass(frozen=True)
 class FitSummary:
-    """What a fit leaves to report."""
+    """What a fit leaves to report; None where a method has no such thing."""
 
     perplexity: float
-    """exp(entropy of code use) over the whole validation split."""
+    """exp(entropy of the use of first concepts) over the whole validation split."""
     codes_in_use: int
-    """Codes that hold a training or validation word."""
+    """Concepts that hold a training or validation word."""
     alpha: float | None = None
     validation_loss: float | None = None
     best_epoch: int | None = None
     bypass: Bypass | None = None
+    variance_explained: float | None = None
+    """Share of the validation targets' variance that the reconstruction explains; `bypass` tells it too."""
+    l0: float | None = None
+    """Mean number of active neurons of a validation word."""
+    dead_neurons: int | None = None
+    """Neurons that no validation word activates."""
+    chosen: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Hyper-parameters that the fit chose by the validation split."""
     history: tuple[EpochRecord, ...] = field(default=())
 
 
@@ -161,6 +161,20 @@ class ConceptModel(ABC):
     @abstractmethod
     def load(self: Model, folder: Path) -> Model:
         """Read a fitted model of the same settings; returns self."""
+
+
+def write_summary(folder: Path, summary: FitSummary) -> None:
+    """Write `summary.json`."""
+    bypass = summary.bypass._asdict() if summary.bypass else None
+    write_json(folder / _SUMMARY, {**vars(summary), "bypass": bypass})
+
+
+def read_summary(folder: Path) -> FitSummary:
+    """Read `summary.json`."""
+    values = read_json(folder / _SUMMARY)
+    bypass: dict[str, float] | None = values.pop("bypass")
+    history: list[EpochRecord] = values.pop("history")
+    return FitSummary(**values, bypass=Bypass(**bypass) if bypass else None, history=tuple(history))
 
 
 def split_concepts(model: ConceptModel, store: ActivationStore, layer: int, split: Split) -> Iterator[Tensor]:

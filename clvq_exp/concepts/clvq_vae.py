@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
-import warnings
 from typing import Any, ClassVar
 
-import pytorch_lightning as pl
 from jaxtyping import Float
-from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
 from clvq_exp.activations.datamodule import ActivationDataModule
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.concepts.base import ConceptError, ConceptSettings, FitRun, FitSummary, perplexity
+from clvq_exp.concepts.base import ConceptSettings, FitRun, FitSummary, perplexity
 from clvq_exp.concepts.bypass import measure_bypass
-from clvq_exp.concepts.checkpoints import Checkpoints
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
-from clvq_exp.concepts.module import MONITOR, ClvqVaeModule
+from clvq_exp.concepts.module import ClvqVaeModule
+from clvq_exp.concepts.training import best_epoch, train
 from clvq_exp.settings import LayerPair, Split, TargetLayer
 
 log = logging.getLogger(__name__)
@@ -75,24 +70,10 @@ class ClvqVae(CodebookModel):
         Raises:
             ConceptError: too few words, or a loss that is not finite.
         """
-        if not len(run.store.sentence_ids(Split.validation)):
-            raise ConceptError(
-                "no validation sentences to stop on: raise trainer.sentences.concepts or dataset.validation_share"
-            )
         data = self._data(run)
         module = ClvqVaeModule(run.store.width, self.settings, run.seed)
-        checkpoints = Checkpoints(run.work / "checkpoints", MONITOR)
-        trainer = self._trainer(run, checkpoints)
-        last = checkpoints.last()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            if last is None:
-                self._initialise(module, data, run)
-                trainer.validate(module, datamodule=data, verbose=False)
-            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-        module.load_state_dict(checkpoints.best_weights())
-        self._finish(module.to(run.device).eval(), data, run)
+        checkpoints = train(module, data, self.settings.trainer, run, lambda: self._initialise(module, data, run))
+        self._finish(module, data, run)
         checkpoints.remove_all()
 
     def _data(self, run: FitRun) -> ActivationDataModule:
@@ -118,37 +99,18 @@ class ClvqVae(CodebookModel):
         counts = ema_counts(initial, quantizer.ema_start, end - start, data.steps_per_epoch)
         module.quantizer.initialise(initial.codes, counts)
 
-    def _trainer(self, run: FitRun, checkpoints: Checkpoints) -> pl.Trainer:
-        settings = self.settings.trainer
-        stop = EarlyStopping(MONITOR, patience=settings.patience, check_finite=False)
-        callbacks: list[Callback] = [checkpoints, stop, _Progress()]
-        cuda = run.device.type == "cuda"
-        return pl.Trainer(
-            accelerator="gpu" if cuda else "cpu",
-            devices=[run.device.index or 0] if cuda else 1,
-            max_epochs=settings.max_epochs,
-            callbacks=callbacks,
-            logger=run.logger if run.logger is not None else False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            default_root_dir=str(run.work),
-            log_every_n_steps=1,
-        )
-
     def _finish(self, module: ClvqVaeModule, data: ActivationDataModule, run: FitRun) -> None:
         """Members, perplexity and bypass of the best weights."""
         self._module = module
         self._collect_members(run.store, run.pair.lower)
         counts, in_use = self._codes_in_use(run.store, run.pair.lower)
         bypass = measure_bypass(module, run.store, self._target_layer(run.pair), data.val_dataloader(), run.seed)
-        trained = [record for record in module.history if record.epoch > 0]
-        best = min(trained, key=lambda record: record.validation_loss)
+        best = best_epoch(module.history)
         self.summary = FitSummary(
             perplexity=perplexity(counts),
             codes_in_use=in_use,
             alpha=float(module.encoder.alpha.detach()),
-            validation_loss=best.validation_loss,
+            validation_loss=best.loss,
             best_epoch=best.epoch,
             bypass=bypass,
             history=tuple(module.history),
@@ -187,20 +149,3 @@ class ClvqVae(CodebookModel):
         self._module = ClvqVaeModule(width, self.settings, seed=0)
         self._module.load_state_dict(tensors)
         self._module.eval()
-
-
-class _Progress(TQDMProgressBar):
-    """One bar over an epoch's steps, on standard error like all bars; none for the short validation passes."""
-
-    def init_train_tqdm(self) -> Tqdm:
-        return Tqdm(
-            desc=self.train_description,
-            disable=self.is_disabled,
-            dynamic_ncols=True,
-            file=sys.stderr,
-            smoothing=0,
-            bar_format=self.BAR_FORMAT,
-        )
-
-    def init_validation_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)

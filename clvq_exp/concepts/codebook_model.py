@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,23 +12,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.artifacts import read_json, write_json
 from clvq_exp.concepts.base import (
     CONCEPT,
     MEMBER_MEAN,
-    Bypass,
     ConceptModel,
     ConceptSettings,
-    EpochRecord,
-    FitSummary,
     concept_counts,
+    read_summary,
     unit_rows,
+    write_summary,
 )
 from clvq_exp.concepts.quantizer import nearest_codes
 from clvq_exp.settings import Split
 
 _WEIGHTS = "model.safetensors"
-_SUMMARY = "summary.json"
 _MEMBERS = ("member_means", "member_counts")
 _BLOCK = 16_384
 
@@ -105,14 +102,14 @@ class CodebookModel(ConceptModel):
         members = dict(zip(_MEMBERS, (self._member_means, self._member_counts), strict=True))
         tensors = {**self._tensors(), **members}
         save_file({name: each.detach().cpu().contiguous() for name, each in tensors.items()}, folder / _WEIGHTS)
-        write_json(folder / _SUMMARY, _summary_as_json(self.summary))
+        write_summary(folder, self.summary)
 
     def load(self: Model, folder: Path) -> Model:
         """Read tensors and summary; returns self."""
         tensors = load_file(folder / _WEIGHTS)
         self._member_means, self._member_counts = (tensors.pop(name) for name in _MEMBERS)
         self._set_tensors(tensors)
-        self.summary = _summary_from_json(read_json(folder / _SUMMARY))
+        self.summary = read_summary(folder)
         return self
 
     @abstractmethod
@@ -122,25 +119,3 @@ class CodebookModel(ConceptModel):
     @abstractmethod
     def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take the method's own tensors."""
-
-
-def _summary_as_json(summary: FitSummary) -> dict[str, Any]:
-    return {
-        "perplexity": summary.perplexity,
-        "codes_in_use": summary.codes_in_use,
-        "alpha": summary.alpha,
-        "validation_loss": summary.validation_loss,
-        "best_epoch": summary.best_epoch,
-        "bypass": summary.bypass._asdict() if summary.bypass else None,
-        "history": [record._asdict() for record in summary.history],
-    }
-
-
-def _summary_from_json(values: dict[str, Any]) -> FitSummary:
-    bypass = values.pop("bypass")
-    history = values.pop("history")
-    return FitSummary(
-        **values,
-        bypass=Bypass(**bypass) if bypass else None,
-        history=tuple(EpochRecord(**record) for record in history),
-    )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clvq_exp.concepts.base import ConceptSettings, EpochRecord, TrainingDivergedError, perplexity
+from clvq_exp.concepts.base import MONITOR, ConceptSettings, EpochRecord, TrainingDivergedError, perplexity
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
 from clvq_exp.concepts.quantizer import VectorQuantizer
@@ -18,8 +18,6 @@ from clvq_exp.memory import give_back
 from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
 from clvq_exp.seeding import scoped_seed
 from clvq_exp.settings import WeightDecayOn
-
-MONITOR = "validation_loss"
 
 
 class LossSums(NamedTuple):
@@ -150,19 +148,17 @@ class ClvqVaeModule(pl.LightningModule):
         fitting = self.trainer.state.fn == "fit"
         record = self._record(self.current_epoch + 1 if fitting else 0)
         self.history.append(record)
-        self.log_dict(
-            {name: float(value) for name, value in record._asdict().items() if value is not None},
-            prog_bar=False,
-        )
-        self.log("loss", record.validation_loss, prog_bar=True, logger=False)
-        if not math.isfinite(record.validation_loss):
+        self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
+        loss = cast(float, record[MONITOR])
+        self.log("loss", loss, prog_bar=True, logger=False)
+        if not math.isfinite(loss):
             raise TrainingDivergedError(
-                f"the loss is not finite after epoch {record.epoch} at trainer.learning_rate="
+                f"the loss is not finite after epoch {record['epoch']} at trainer.learning_rate="
                 f"{self.settings.trainer.learning_rate}: lower it (1e-3 is a safe start), or set "
                 "trainer.gradient_clip=1.0"
             )
         if fitting:
-            cast(Any, self.lr_schedulers()).step(record.validation_loss)
+            cast(Any, self.lr_schedulers()).step(loss)
 
     def _record(self, epoch: int) -> EpochRecord:
         beta = self.settings.quantizer.commitment_weight
@@ -170,7 +166,7 @@ class ClvqVaeModule(pl.LightningModule):
         trained = self._train.means() if epoch > 0 else None
         optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
         rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.trainer.learning_rate
-        return EpochRecord(
+        return dict(
             epoch=epoch,
             train_loss=trained[0] + beta * trained[1] if trained else None,
             train_reconstruction=trained[0] if trained else None,
@@ -186,11 +182,11 @@ class ClvqVaeModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the training curves with the weights."""
-        checkpoint["history"] = [list(record) for record in self.history]
+        checkpoint["history"] = list(self.history)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves of the run that is resumed."""
-        self.history = [EpochRecord(*record) for record in checkpoint["history"]]
+        self.history = list(checkpoint["history"])
 
     def configure_optimizers(self) -> Any:
         """Adam with ReduceLROnPlateau (Table 11)."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clvq_exp.concepts.base import Bypass, ConceptModel, mean_pairwise_cosine
+from clvq_exp.concepts.base import Bypass, ConceptModel, FitSummary, mean_pairwise_cosine
 from clvq_exp.evaluation.controls import (
     ORIGINAL,
     PERTURBED,
@@ -121,7 +121,7 @@ def intervention_figures(
 def codebook_figures(models: Mapping[int, ConceptModel]) -> dict[str, Any]:
     """Size, use, cosine and bypass of a method's concepts: means over seeds, and each seed."""
     seeds = {str(seed): _codebook_of_seed(model) for seed, model in models.items()}
-    names = [name for name in next(iter(seeds.values())) if name != "bypass"]
+    names = [name for name in next(iter(seeds.values())) if name not in ("bypass", "chosen")]
     means: dict[str, Any] = {name: _mean([each[name] for each in seeds.values()]) for name in names}
     bypasses = [each["bypass"] for each in seeds.values()]
     means["bypass"] = (
@@ -141,8 +141,19 @@ def _codebook_of_seed(model: ConceptModel) -> dict[str, Any]:
         "alpha": summary.alpha,
         "validation_loss": summary.validation_loss,
         "best_epoch": summary.best_epoch,
+        "variance_explained": _variance_explained(summary),
+        "l0": summary.l0,
+        "dead_neurons": summary.dead_neurons,
+        "chosen": dict(summary.chosen),
         "bypass": summary.bypass._asdict() if summary.bypass else None,
     }
+
+
+def _variance_explained(summary: FitSummary) -> float | None:
+    """1 less the loss as a share of that of the mean predictor."""
+    if summary.bypass is None:
+        return summary.variance_explained
+    return 1 - summary.bypass.as_is / summary.bypass.mean_predictor
 
 
 def _mean(values: Sequence[int | float | None]) -> int | float | None:

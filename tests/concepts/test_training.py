@@ -162,13 +162,13 @@ def test_fit__learns_and_reports(store: ActivationStore, settings: Settings, tmp
     model = ClvqVae(settings(trainer__max_epochs=12))
     model.fit(fit_run(store, tmp_path))
     summary = model.summary
-    assert [record.epoch for record in summary.history] == list(range(13))
-    assert summary.history[0].train_loss is None
-    assert summary.validation_loss == min(record.validation_loss for record in summary.history[1:])
-    assert summary.validation_loss < 0.5 * summary.history[0].validation_loss
+    assert [record["epoch"] for record in summary.history] == list(range(13))
+    assert summary.history[0]["train_loss"] is None
+    assert summary.validation_loss == min(record["validation_loss"] for record in summary.history[1:])
+    assert summary.validation_loss < 0.5 * summary.history[0]["validation_loss"]
     assert summary.bypass is not None
     best = summary.history[summary.best_epoch]
-    assert summary.bypass.as_is == pytest.approx(best.validation_reconstruction, rel=1e-5)
+    assert summary.bypass.as_is == pytest.approx(best["validation_reconstruction"], rel=1e-5)
     assert 1 <= summary.perplexity <= summary.codes_in_use <= 6
 
 

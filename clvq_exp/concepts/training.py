@@ -1,0 +1,110 @@
+"""Training of a concept model's LightningModule: early stopping, checkpoints, going on where a run was killed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+
+from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun
+from clvq_exp.concepts.checkpoints import Checkpoints
+from clvq_exp.settings import Split, TrainerSettings
+
+
+def train(
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    settings: TrainerSettings,
+    run: FitRun,
+    start: Callable[[], None],
+    part: str = "checkpoints",
+) -> Checkpoints:
+    """Train until the validation loss stops falling; the module then has its best weights.
+
+    The module logs `validation_loss`. It is validated once before any update, so that its curves begin at epoch 0.
+    A killed fit goes on behind the last epoch that it finished, if that is what was written.
+
+    Args:
+        module: the network; it is moved to the run's device and set to evaluation.
+        data: batches of the store.
+        settings: epochs, patience, device.
+        run: the circumstances of the fit.
+        start: gives the module its first weights; not called when a run goes on.
+        part: name of the folder of its checkpoints, where a fit trains several modules.
+
+    Returns:
+        The checkpoints, to be removed once the fit is done.
+
+    Raises:
+        ConceptError: nothing to stop on.
+    """
+    if not len(run.store.sentence_ids(Split.validation)):
+        raise ConceptError(
+            "no validation sentences to stop on: raise trainer.sentences.concepts or dataset.validation_share"
+        )
+    checkpoints = Checkpoints(run.work / part, MONITOR)
+    trainer = _trainer(settings, run, checkpoints)
+    last = checkpoints.last()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        if last is None:
+            start()
+            trainer.validate(module, datamodule=data, verbose=False)
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    module.load_state_dict(checkpoints.best_weights())
+    module.to(run.device).eval()
+    return checkpoints
+
+
+class BestEpoch(NamedTuple):
+    """The epoch whose weights are kept."""
+
+    epoch: int
+    loss: float
+
+
+def best_epoch(history: Sequence[EpochRecord]) -> BestEpoch:
+    """The trained epoch of lowest validation loss, the first of several."""
+    found = [BestEpoch(int(record["epoch"] or 0), float(record[MONITOR] or 0.0)) for record in history]
+    return min((each for each in found if each.epoch > 0), key=lambda each: each.loss)
+
+
+def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -> pl.Trainer:
+    stop = EarlyStopping(MONITOR, patience=settings.patience, check_finite=False)
+    callbacks: list[Callback] = [checkpoints, stop, _Progress()]
+    cuda = run.device.type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if cuda else "cpu",
+        devices=[run.device.index or 0] if cuda else 1,
+        max_epochs=settings.max_epochs,
+        callbacks=callbacks,
+        logger=run.logger if run.logger is not None else False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=str(run.work),
+        log_every_n_steps=1,
+    )
+
+
+class _Progress(TQDMProgressBar):
+    """One bar over an epoch's steps, on standard error like all bars; none for the short validation passes."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        return Tqdm(
+            desc=self.train_description,
+            disable=self.is_disabled,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)
