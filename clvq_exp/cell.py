@@ -20,7 +20,7 @@ from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
-from clvq_exp.config import Config
+from clvq_exp.config import Config, Method
 from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
 from clvq_exp.evaluation.intervention import Found
@@ -52,9 +52,6 @@ from clvq_exp.run_folder import (
 from clvq_exp.settings import ModelKind, Split
 from clvq_exp.texts import evenly_spaced, store_sizes, subset
 
-BESIDE = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
-"""The method that stands beside every other, since it shows what training adds."""
-
 log = logging.getLogger(__name__)
 
 
@@ -83,6 +80,8 @@ class _Cell:
         self.steps = provenance.Steps()
         self.pair = config.layer_pair
         self.asked: dict[str, Any] | None = None
+        for method in config.methods.values():  # before hours are spent
+            make_method(method, config)
 
     def run(self) -> dict[str, Any]:
         model, tuned = self.language_model()
@@ -187,41 +186,28 @@ class _Cell:
         return explained
 
     def concepts(self, store: ActivationStore) -> tuple[Models, dict[int, Path]]:
-        """The main method and k-means codes beside it, one model per seed."""
+        """The cell's method and those beside it, one model per seed."""
         config = self.config
-        main = config.baseline["name"]
-        methods = {main: config.baseline}
-        if config.baseline["_target_"] != BESIDE:
-            methods["kmeans_codes"] = {"name": "kmeans_codes", "_target_": BESIDE}
-        models: dict[str, dict[int, ConceptModel]] = {name: {} for name in methods}
+        models: dict[str, dict[int, ConceptModel]] = {name: {} for name in config.methods}
         sources: dict[int, Path] = {}
         with self.steps.step("concepts"):
-            for name, method in methods.items():
+            for name, method in config.methods.items():
                 for seed in config.seeds:
                     model, source = self._fitted(method, store, seed)
                     models[name][seed] = model
-                    if name == main:
+                    if name == config.baseline["name"]:
                         sources[seed] = source
         return models, sources
 
-    def _fitted(self, method: Mapping[str, Any], store: ActivationStore, seed: int) -> tuple[ConceptModel, Path]:
-        settings = ConceptSettings(
-            self.config.encoder,
-            self.config.quantizer,
-            self.config.decoder,
-            self.config.init,
-            self.config.trainer,
-            self.config.weight_decay_on,
-        )
-        model = make_method(method, settings)
-
+    def _fitted(self, method: Method, store: ActivationStore, seed: int) -> tuple[ConceptModel, Path]:
+        model = make_method(method, self.config)
         logger = make_training_logger(
-            self.config.logger, self.folder, f"{method['name']}-seed_{seed}", plain(self.config)
+            self.config.logger, self.folder, f"{method.name}-seed_{seed}", plain(self.config)
         )
         fitted_now: list[int] = []
 
         def fit(out: Path) -> None:
-            fresh = make_method(method, settings)
+            fresh = make_method(method, self.config)
             fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger))
             fresh.save(out)
             fitted_now.append(seed)
@@ -330,19 +316,26 @@ class _Cell:
         }
 
 
-def make_method(method: Mapping[str, Any], settings: ConceptSettings) -> ConceptModel:
-    """Build the concept method that `conf/baseline/` names: the one place where a class is looked up.
+def make_method(method: Method, config: Config) -> ConceptModel:
+    """Build a concept method that `conf/baseline/` names: the one place where a class is looked up.
 
     Raises:
         ValueError: no such class, or arguments that it does not take.
     """
-    module, _, name = str(method["_target_"]).rpartition(".")
-    own = {key: value for key, value in method.items() if key not in ("name", "_target_")}
+    settings = ConceptSettings(
+        config.encoder,
+        config.quantizer,
+        config.decoder,
+        method.init,
+        config.trainer,
+        config.weight_decay_on,
+    )
+    module, _, name = method.target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-        return cast(ConceptModel, found(settings, **own))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"baseline._target_={method['_target_']} with {own}: {error}") from error
+        return cast(ConceptModel, found(settings, **method.arguments))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{method.name}: {method.target} with {method.arguments}: {error}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
-from typing import Any, cast, get_origin, get_type_hints
+from typing import Any, NamedTuple, cast, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,6 +65,8 @@ class Config:
     init: InitSettings
     baseline: dict[str, Any]
     """The concept method: `name`, `_target_` and the method's own arguments."""
+    beside: dict[str, Any]
+    """Further methods by the names of their rows, each as in `baseline`; `init`, if given, is its own."""
     protocol: ProtocolSettings
     trainer: TrainerSettings
     logger: LoggerSettings
@@ -80,6 +82,32 @@ class Config:
     """One concept model and one probe for each."""
     weight_decay_on: WeightDecayOn
     """Which parameters decay."""
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The cell's own method first, then those beside it; the same name means the same method."""
+        main = str(self.baseline["name"])
+        named = {main: self.baseline, **{name: each for name, each in self.beside.items() if name != main}}
+        return {name: _method(name, each, self.init) for name, each in named.items()}
+
+
+class Method(NamedTuple):
+    """A concept method of a cell."""
+
+    name: str
+    """Of its rows."""
+    target: str
+    """Its class, with the module that holds it."""
+    arguments: dict[str, Any]
+    """Its own."""
+    init: InitSettings
+
+
+def _method(name: str, given: Mapping[str, Any], init: InitSettings) -> Method:
+    own = {key: value for key, value in given.items() if key not in ("name", "_target_", "init")}
+    if "init" in given:
+        init = cast(InitSettings, OmegaConf.to_object(OmegaConf.merge(InitSettings, given["init"])))
+    return Method(name, str(given["_target_"]), own, init)
 
 
 def check(cfg: DictConfig) -> Config:
@@ -254,12 +282,37 @@ def _method_problems(config: Config) -> Iterator[str]:
     yield from _not_below(decoder.heads, 1, "decoder.heads")
     yield from _not_below(decoder.feed_forward, 1, "decoder.feed_forward")
     yield from _share(decoder.dropout, "decoder.dropout")
-    yield from _not_below(config.init.seeding_sample, 1, "init.seeding_sample")
-    yield from _not_below(config.init.max_iterations, 0, "init.max_iterations")
-    yield from _not_below(config.init.tolerance, 0, "init.tolerance")
-    for key in ("name", "_target_"):
-        if not isinstance(config.baseline.get(key), str):
-            yield f"baseline.{key} is missing: conf/baseline/ has one file per method"
+    yield from _init_problems(config.init, "init")
+    yield from _beside_problems(config)
+    yield from _method_keys(config.baseline, "baseline")
+
+
+def _init_problems(init: InitSettings, key: str) -> Iterator[str]:
+    yield from _not_below(init.seeding_sample, 1, f"{key}.seeding_sample")
+    yield from _not_below(init.max_iterations, 0, f"{key}.max_iterations")
+    yield from _not_below(init.tolerance, 0, f"{key}.tolerance")
+
+
+def _beside_problems(config: Config) -> Iterator[str]:
+    for name, given in config.beside.items():
+        key = f"beside.{name}"
+        if not isinstance(given, dict):
+            yield f"{key}={given!r} is no method: conf/beside/ shows how one is named"
+            continue
+        entry = cast(dict[str, Any], given)
+        problems = list(_method_keys(entry, key))
+        yield from problems
+        if not problems:
+            try:
+                yield from _init_problems(_method(name, entry, config.init).init, f"{key}.init")
+            except OmegaConfBaseException as error:
+                yield f"{key}.init: {_first_line(error)}"
+
+
+def _method_keys(given: Mapping[str, Any], key: str) -> Iterator[str]:
+    for name in ("name", "_target_"):
+        if not isinstance(given.get(name), str):
+            yield f"{key}.{name} is missing: conf/baseline/ has one file per method"
 
 
 def _trainer_problems(config: Config) -> Iterator[str]:

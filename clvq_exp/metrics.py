@@ -14,7 +14,7 @@ from clvq_exp.config import Config
 from clvq_exp.evaluation.controls import Subjects
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.evaluation.intervention import Found
-from clvq_exp.evaluation.statistics import Bootstrap, above_majority
+from clvq_exp.evaluation.statistics import Bootstrap, SignFlips, above_majority
 from clvq_exp.evaluation.summary import (
     READABLE_LEVEL,
     codebook_figures,
@@ -80,6 +80,7 @@ def cell_metrics(
         config.evaluation.confidence,
         config.evaluation.seed,
     )
+    flips = SignFlips(groups, config.evaluation.permutations, config.evaluation.seed)
     right = dev.attributions.prediction == labels
     live_original = np.tile(right, (len(config.seeds), 1))
 
@@ -111,9 +112,7 @@ def cell_metrics(
         "attribution": _attribution_figures(dev, config.attribution.tolerance),
         **of_method(main),
         "beside": {name: of_method(name) for name in beside},
-        "comparisons": comparisons(
-            ablations.outcomes, groups, config.evaluation.permutations, config.evaluation.seed
-        ),
+        "comparisons": comparisons(ablations.outcomes, bootstrap, flips),
     }
 
 

@@ -44,7 +44,7 @@ EXTRAS = {
 }
 CODEBOOK = {
     *("size", "perplexity", "codes_in_use", "mean_cosine", "alpha", "validation_loss", "best_epoch"),
-    *("utilisation", "bypass"),
+    *("utilisation", "bypass", "variance_explained", "l0", "dead_neurons"),
 }
 
 
@@ -199,7 +199,7 @@ def test_cell__metrics_have_the_documented_keys(finished: Finished) -> None:
                 assert set(figures[condition]) == {"mean", "low", "high"}
         assert set(method["codebook"]) == {*CODEBOOK, "seeds"}
         assert set(method["codebook"]["seeds"]) == {"0"}
-        assert set(method["codebook"]["seeds"]["0"]) == CODEBOOK
+        assert set(method["codebook"]["seeds"]["0"]) == {*CODEBOOK, "chosen"}
         assert set(method["intervention"]) == REMOVALS
         for places in method["intervention"].values():
             assert {"sentence_token", "salient_word", "all_words"} <= set(places)
@@ -207,7 +207,7 @@ def test_cell__metrics_have_the_documented_keys(finished: Finished) -> None:
                 assert {"original", "perturbed", "random_direction", "mean_direction"} <= set(conditions)
     assert metrics["beside"]["kmeans_codes"]["codebook"]["bypass"] is None
     for row in metrics["comparisons"]:
-        assert set(row) == {"removal", "methods", "difference", "p_value", "p_holm"}
+        assert set(row) == {"removals", "methods", "difference", "cohens_h", "p_value", "p_holm"}
 
 
 def test_cell__its_files_agree_with_each_other(finished: Finished) -> None:

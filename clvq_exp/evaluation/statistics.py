@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,41 +132,48 @@ def minimum_detectable_drop(noise: float, n: int, level: float = 0.05, power: fl
     return float(root)
 
 
-class PairedTest(NamedTuple):
-    """Two methods on the same units."""
-
-    difference: float
-    p_value: float
-
-
-def sign_flip_test(a: Outcomes, b: Outcomes, groups: Sequence[str], permutations: int, seed: int) -> PairedTest:
+class SignFlips:
     """Two-sided sign-flip permutation test of the difference of two means, by groups of sentences.
 
     Args:
-        a: outcomes of one method, `[seeds, sentences]`.
-        b: outcomes of the other, the same sentences.
         groups: group of each sentence; a group's sign flips as one.
         permutations: random sign flips.
         seed: of the flips.
     """
-    difference = (a.mean(0) - b.mean(0)).astype(np.float64)
-    sums = np.bincount(number_groups(groups), weights=difference)
-    observed = float(sums.sum()) / len(difference)
-    generator = numpy_generator(seed, "sign flips")
-    hits = 0
-    for rows in _blocks(permutations, len(sums)):
-        signs = generator.choice([-1.0, 1.0], size=(rows.stop - rows.start, len(sums)))
-        flipped = signs @ sums / len(difference)
-        hits += int((np.abs(flipped) >= abs(observed) - 1e-12).sum())
-    return PairedTest(observed, (hits + 1) / (permutations + 1))
+
+    def __init__(self, groups: Sequence[str], permutations: int, seed: int) -> None:
+        self._group_of = number_groups(groups)
+        self._permutations = permutations
+        self._seed = seed
+
+    def p_value(self, a: Outcomes, b: Outcomes) -> float:
+        """p of the difference between two methods.
+
+        Args:
+            a: outcomes of one method, `[seeds, sentences]`.
+            b: outcomes of the other, the same sentences.
+        """
+        difference = a.mean(0, dtype=np.float64) - b.mean(0, dtype=np.float64)
+        sums = np.bincount(self._group_of, weights=difference)
+        observed = abs(sums.sum()) - 1e-12 * len(difference)
+        generator = numpy_generator(self._seed, "sign flips")
+        hits = 0
+        for rows in _blocks(self._permutations, len(sums)):
+            signs = generator.choice([-1.0, 1.0], size=(rows.stop - rows.start, len(sums)))
+            hits += int((np.abs(signs @ sums) >= observed).sum())
+        return (hits + 1) / (self._permutations + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(p_values))
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return [float(value) for value in adjusted]
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted: Any = multipletests(list(p_values), method="holm")[1]
+    return adjusted.tolist()
+
+
+def cohens_h(a: float, b: float) -> float:
+    """Effect size of the difference of two shares: 0.2 is called small, 0.5 medium, 0.8 large (Cohen 1988)."""
+    from statsmodels.stats.proportion import proportion_effectsize
+
+    return float(proportion_effectsize(a, b))

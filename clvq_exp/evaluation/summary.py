@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,12 @@ from clvq_exp.evaluation.intervention import LiveOutcomes
 from clvq_exp.evaluation.statistics import (
     Bootstrap,
     Outcomes,
+    SignFlips,
     above_majority,
+    cohens_h,
     holm,
     minimum_detectable_drop,
     relative_drop,
-    sign_flip_test,
 )
 
 READABLE_LEVEL = 0.05
@@ -165,30 +167,51 @@ def _mean(values: Sequence[int | float | None]) -> int | float | None:
 
 
 def comparisons(
-    results: Mapping[str, Mapping[str, RemovalOutcomes]], groups: Sequence[str], permutations: int, seed: int
+    results: Mapping[str, Mapping[str, RemovalOutcomes]], bootstrap: Bootstrap, test: SignFlips
 ) -> list[dict[str, Any]]:
-    """Perturbed accuracy of each pair of methods, tested on the same sentences, Holm over the pairs.
+    """Perturbed accuracy of each pair of methods on the same sentences.
+
+    Methods are held against each other by the removal that each names first, and by every other that both have;
+    Holm's correction goes over the pairs of one removal.
 
     Args:
-        results: method -> removal -> outcomes.
-        groups: group of each sentence.
-        permutations: sign flips.
-        seed: of the flips.
+        results: method -> removal -> outcomes, the method's own removal first.
+        bootstrap: resamples of the cell.
+        test: of the difference.
     """
-    names = list(results)
-    rows: list[dict[str, Any]] = []
-    for index, a in enumerate(names):
-        for b in names[index + 1 :]:
-            for removal in (name for name in results[a] if name in results[b]):
-                test = sign_flip_test(
-                    results[a][removal].correct[PERTURBED],
-                    results[b][removal].correct[PERTURBED],
-                    groups,
-                    permutations,
-                    seed,
-                )
-                rows.append({"removal": removal, "methods": [a, b], **test._asdict()})
-    if rows:
-        for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+    found = list(_compared(results))
+    left = [results[each.first][each.removals[0]].correct[PERTURBED] for each in found]
+    right = [results[each.second][each.removals[1]].correct[PERTURBED] for each in found]
+    intervals = bootstrap.of([a.astype(np.float64) - b for a, b in zip(left, right, strict=True)]) if found else []
+    rows: list[dict[str, Any]] = [
+        {
+            "removals": list(each.removals),
+            "methods": [each.first, each.second],
+            "difference": interval.as_dict(),
+            "cohens_h": cohens_h(float(a.mean()), float(b.mean())),
+            "p_value": test.p_value(a, b),
+        }
+        for each, a, b, interval in zip(found, left, right, intervals, strict=True)
+    ]
+    for family in dict.fromkeys(each.family for each in found):
+        members = [row for row, each in zip(rows, found, strict=True) if each.family == family]
+        for row, p_value in zip(members, holm([row["p_value"] for row in members]), strict=True):
             row["p_holm"] = p_value
     return rows
+
+
+class _Pair(NamedTuple):
+    first: str
+    second: str
+    removals: tuple[str, str]
+    family: str
+    """What Holm's correction goes over."""
+
+
+def _compared(results: Mapping[str, Mapping[str, RemovalOutcomes]]) -> Iterator[_Pair]:
+    for a, b in combinations(results, 2):
+        own = (next(iter(results[a])), next(iter(results[b])))
+        yield _Pair(a, b, own, "")
+        for name in results[a]:
+            if name in results[b] and (name, name) != own:
+                yield _Pair(a, b, (name, name), name)

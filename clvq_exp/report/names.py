@@ -45,6 +45,12 @@ DROPS: dict[str, Name] = {
 REMOVALS: dict[str, Name] = {
     "concept": Name("the concept vector", "the code (or centroid) itself is the direction removed"),
     "member_mean": Name("the mean of its members", "the mean raw activation of the concept's training words"),
+    **{
+        f"encoder_top_{k}": Name(
+            f"what its top {k} read", f"the span of the encoder weights of the top {k} neurons"
+        )
+        for k in (1, 5, 10)
+    },
 }
 
 PLACES: dict[str, Name] = {
@@ -58,9 +64,11 @@ METHODS: dict[str, str] = {
     "clvqvae": "CLVQ-VAE",
     "singlelayer": "Single-Layer",
     "clustering": "Clustering",
-    "sae": "SAE",
-    "transcoder": "Transcoder",
-    "sparsetranscoder": "Sparse transcoder",
+    "clvqvaerandom": "CLVQ-VAE, random start",
+    "clvqvaesphericalkmeans": "CLVQ-VAE, spherical k-means",
+    "sae2048": "SAE 2048",
+    "sae4096": "SAE 4096",
+    "transcoder": "Sparse transcoder",
     "kmeanscodes": "k-means codes",
 }
 """Keyed without underscores and hyphens."""

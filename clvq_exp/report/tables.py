@@ -145,8 +145,9 @@ class ComparisonRow(NamedTuple):
     removal: str
     first: str
     second: str
-    difference: float | None
+    difference: Interval | None
     """Perturbed accuracy of the first minus that of the second."""
+    cohens_h: float | None
     p_value: float | None
     p_holm: float | None
 
@@ -296,10 +297,11 @@ def comparison_rows(metrics: Metrics) -> tuple[ComparisonRow, ...]:
         first, second = each["methods"]
         rows.append(
             ComparisonRow(
-                removal_name(each["removal"]).title,
+                " / ".join(dict.fromkeys(removal_name(removal).title for removal in each["removals"])),
                 method_title(first),
                 method_title(second),
-                number(each.get("difference")),
+                interval(each.get("difference")),
+                number(each.get("cohens_h")),
                 number(each.get("p_value")),
                 number(each.get("p_holm")),
             )

@@ -9,10 +9,11 @@ from scipy import stats
 from clvq_exp.evaluation import statistics
 from clvq_exp.evaluation.statistics import (
     Bootstrap,
+    SignFlips,
     above_majority,
+    cohens_h,
     holm,
     minimum_detectable_drop,
-    sign_flip_test,
 )
 from clvq_exp.seeding import numpy_generator
 
@@ -109,10 +110,11 @@ def test_means__do_not_hang_on_how_many_resamples_are_drawn_at_once(
     outcomes = [rng.random((3, 70)) < 0.5 for _ in range(4)]
     bootstrap = Bootstrap(names(70), 3, 200, 0.95, seed=2)
     whole = bootstrap.means(outcomes)
-    test = sign_flip_test(outcomes[0], outcomes[1], names(70), 500, seed=0)
+    test = SignFlips(names(70), 500, seed=0)
+    p_value = test.p_value(outcomes[0], outcomes[1])
     monkeypatch.setattr(statistics, "DRAWN_AT_ONCE", at_once)
     assert np.array_equal(bootstrap.means(outcomes), whole)
-    assert sign_flip_test(outcomes[0], outcomes[1], names(70), 500, seed=0) == test
+    assert test.p_value(outcomes[0], outcomes[1]) == p_value
 
 
 def test_restrict__same_resamples_of_some_sentences() -> None:
@@ -148,7 +150,12 @@ def test_holm__published_example_of_statsmodels() -> None:
 def test_holm__is_monotone_and_keeps_the_order() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.3]) == [0.3]
-    assert holm([]) == []
+
+
+def test_cohens_h__published_example() -> None:
+    # Cohen (1988), table 6.2.2: phi of 0.65 is 1.875, of 0.45 is 1.471.
+    assert cohens_h(0.65, 0.45) == pytest.approx(1.875 - 1.471, abs=1e-3)
+    assert cohens_h(0.45, 0.65) == -cohens_h(0.65, 0.45)
 
 
 def exact_p(sums: np.ndarray) -> float:
@@ -159,30 +166,29 @@ def exact_p(sums: np.ndarray) -> float:
 def test_sign_flips__agree_with_all_flips() -> None:
     a = np.array([[1, 1, 1, 1, 1, 0, 1, 1, 0, 1.0]])
     b = np.array([[0, 0, 1, 0, 1, 1, 0, 0, 0, 0.0]])
-    test = sign_flip_test(a, b, names(10), 20_000, seed=0)
+    p_value = SignFlips(names(10), 20_000, seed=0).p_value(a, b)
     exact = exact_p((a - b)[0])
     assert exact == 16 / 128, "six gains and a loss: 2 * (1 + 7) of the 2**7 flips"
-    assert test.difference == pytest.approx(0.5)
-    assert test.p_value == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 20_000) ** 0.5)
+    assert p_value == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 20_000) ** 0.5)
 
 
 def test_sign_flips__groups_flip_as_one() -> None:
     a = np.ones((1, 12))
     b = np.repeat([[0.0, 1.0]], 6, axis=1).reshape(1, 12)
     groups = [str(index // 4) for index in range(12)]
-    grouped = sign_flip_test(a, b, groups, 20_000, seed=0)
+    grouped = SignFlips(groups, 20_000, seed=0).p_value(a, b)
     sums = np.array([(a - b)[0, start : start + 4].sum() for start in (0, 4, 8)])
-    assert grouped.p_value == pytest.approx(exact_p(sums), abs=0.015)
-    assert grouped.p_value > sign_flip_test(a, b, names(12), 20_000, seed=0).p_value
+    assert grouped == pytest.approx(exact_p(sums), abs=0.015)
+    assert grouped > SignFlips(names(12), 20_000, seed=0).p_value(a, b)
 
 
 def test_sign_flips__by_seeds_of_equal_methods_and_reproducible() -> None:
     same = np.tile((np.arange(30) % 2).astype(float), (3, 1))
-    assert sign_flip_test(same, same, names(30), 1000, seed=0) == (0.0, 1.0)
-    other = 1 - same
-    assert sign_flip_test(same, other, names(30), 500, 3) == sign_flip_test(same, other, names(30), 500, 3)
+    assert SignFlips(names(30), 1000, seed=0).p_value(same, same) == 1
+    other, test = 1 - same, SignFlips(names(30), 500, seed=3)
+    assert test.p_value(same, other) == test.p_value(same, other)
     a, b = np.ones((2, 200)), np.zeros((2, 200))
-    assert sign_flip_test(a, b, names(200), 999, seed=0) == (1.0, 1 / 1000)
+    assert SignFlips(names(200), 999, seed=0).p_value(a, b) == 1 / 1000
 
 
 def test_sign_flips__hold_their_level() -> None:
@@ -190,7 +196,7 @@ def test_sign_flips__hold_their_level() -> None:
     p_values = []
     for _ in range(300):
         a, b = (rng.random((2, 1, 60)) < 0.6).astype(float)
-        p_values.append(sign_flip_test(a, b, names(60), 400, seed=0).p_value)
+        p_values.append(SignFlips(names(60), 400, seed=0).p_value(a, b))
     assert np.mean(np.array(p_values) <= 0.05) < 0.085
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import asin, sqrt
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from clvq_exp.concepts.base import Bypass, FitSummary
 from clvq_exp.evaluation.faithfulness import RemovalOutcomes
 from clvq_exp.evaluation.intervention import LiveOutcomes
-from clvq_exp.evaluation.statistics import Bootstrap
+from clvq_exp.evaluation.statistics import Bootstrap, SignFlips
 from clvq_exp.evaluation.summary import (
     codebook_figures,
     comparisons,
@@ -121,24 +122,35 @@ def test_minimum_detectable_drop__rises_with_the_noise_of_random_directions() ->
     assert 0 < quiet["minimum_detectable_drop"] < loud["minimum_detectable_drop"] < 1
 
 
-def test_comparisons__difference_p_and_holm() -> None:
+def compared(results: dict[str, dict[str, RemovalOutcomes]]) -> list[dict[str, Any]]:
+    groups = [str(index) for index in range(N)]
+    return comparisons(results, Bootstrap(groups, 1, 200, 0.95, 0), SignFlips(groups, 999, seed=0))
+
+
+def test_comparisons__own_removals_first_and_holm_over_the_pairs_of_one_removal() -> None:
     results = {
         "a": {"concept": removal(perturbed=10), "member_mean": removal(perturbed=10)},
         "b": {"concept": removal(perturbed=30), "member_mean": removal(perturbed=10)},
-        "c": {"concept": removal(perturbed=11)},
+        "c": {"top": removal(perturbed=11), "concept": removal(perturbed=10)},
     }
-    rows = comparisons(results, [str(index) for index in range(N)], 999, seed=0)
-    assert [(row["removal"], row["methods"]) for row in rows] == [
-        ("concept", ["a", "b"]),
-        ("member_mean", ["a", "b"]),
-        ("concept", ["a", "c"]),
-        ("concept", ["b", "c"]),
+    rows = compared(results)
+    assert [(row["removals"], row["methods"]) for row in rows] == [
+        (["concept", "concept"], ["a", "b"]),
+        (["member_mean", "member_mean"], ["a", "b"]),
+        (["concept", "top"], ["a", "c"]),
+        (["concept", "concept"], ["a", "c"]),
+        (["concept", "top"], ["b", "c"]),
+        (["concept", "concept"], ["b", "c"]),
     ]
-    assert rows[0]["difference"] == pytest.approx(-0.5)
-    assert rows[0]["p_value"] == pytest.approx(1 / 1000, abs=1e-3)
-    assert rows[0]["p_holm"] == pytest.approx(4 * rows[0]["p_value"])
-    assert (rows[1]["difference"], rows[1]["p_value"], rows[1]["p_holm"]) == (0, 1, 1)
-    assert comparisons({"a": results["a"]}, ["g"] * N, 999, seed=0) == []
+    first, member = rows[:2]
+    assert first["difference"]["mean"] == pytest.approx(-0.5)
+    assert first["difference"]["low"] < -0.5 < first["difference"]["high"] < 0
+    assert first["cohens_h"] == pytest.approx(2 * (asin(sqrt(10 / N)) - asin(sqrt(30 / N))))
+    assert first["p_value"] == pytest.approx(1 / 1000, abs=1e-3)
+    assert first["p_holm"] == pytest.approx(3 * first["p_value"]), "three pairs by their own removals"
+    assert (member["difference"]["mean"], member["p_value"], member["p_holm"]) == (0, 1, 1)
+    assert rows[5]["p_holm"] == pytest.approx(2 * rows[5]["p_value"]), "two pairs by the concept alone"
+    assert compared({"a": results["a"]}) == []
 
 
 def test_intervention_figures__intervals_per_place_and_condition() -> None:

@@ -156,9 +156,10 @@ def metrics(main: str = "clvqvae") -> dict[str, Any]:
         "beside": {other: blocks[other]},
         "comparisons": [
             {
-                "removal": "concept",
+                "removals": ["concept", "concept"],
                 "methods": [main, other],
-                "difference": -0.04,
+                "difference": {"mean": -0.04, "low": -0.07, "high": -0.01},
+                "cohens_h": -0.08,
                 "p_value": 0.02,
                 "p_holm": 0.04,
             }

@@ -128,6 +128,7 @@ def test_bypass__within_one_percent(permuted: float, around: bool) -> None:
 def test_comparison_rows(run) -> None:
     (row,) = comparison_rows(run.metrics)
     assert (row.first, row.second, row.p_holm) == ("CLVQ-VAE", "k-means codes", 0.04)
+    assert (row.removal, row.difference, row.cohens_h) == ("the concept vector", (-0.04, -0.07, -0.01), -0.08)
 
 
 def test_summary__names_the_strongest_control_and_the_verdict(run) -> None:
