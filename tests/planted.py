@@ -31,7 +31,7 @@ class Planted(NamedTuple):
 
 
 def plant(folder: Path, sentences: int = 600, seed: int = 0) -> Planted:
-    """Every word is one of 20 directions, all of one length, and noise; the upper layer is a rotation of the lower."""
+    """Words are one of 20 directions, all of one length, and noise; the upper layer is the lower one, turned."""
     random = np.random.default_rng(seed)
     directions = np.linalg.qr(random.normal(size=(WIDTH, N_CONCEPTS)))[0].T
     rotation, _ = np.linalg.qr(random.normal(size=(WIDTH, WIDTH)))

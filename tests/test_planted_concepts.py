@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,13 +42,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 @pytest.fixture(scope="module", params=[*CODEBOOKS, *SPARSE])
 def fitted(
     request: pytest.FixtureRequest, planted: Planted, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, ConceptModel]]:
+) -> tuple[str, ConceptModel]:
     config = checked(*SMALL, f"baseline={request.param}", "beside=none")
     (method,) = config.methods.values()
     model = make_method(method, config)
     work = tmp_path_factory.mktemp("work")
     model.fit(FitRun(planted.store, PAIR, 0, work, ArtifactCache(work / "cache"), torch.device("cpu")))
-    yield request.param, model
+    return request.param, model
 
 
 def found_concepts(model: ConceptModel, planted: Planted) -> np.ndarray:
