@@ -1,6 +1,6 @@
 """Ward's agglomerative clustering, exact, in memory that grows with the vectors and not with their pairs.
 
-`fastcluster.linkage_vector` does it, in a time that grows with the square of their number. scikit-learn's needs all
+`fastcluster.linkage_vector` does it, in a time that grows with the square of their number; others need all
 pairs at once: 20 GB for 50,000 vectors.
 """
 
