@@ -25,6 +25,7 @@ from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
 from clvq_exp.evaluation.intervention import Found
 from clvq_exp.evaluation.live import live_outcomes
+from clvq_exp.evaluation.specificity.figures import Specificity, measure_specificity
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.language_models.base import LanguageModel
@@ -47,6 +48,7 @@ from clvq_exp.run_folder import (
     write_probes,
     write_salient_words,
     write_sentence_outcomes,
+    write_specificity,
     write_training_tables,
 )
 from clvq_exp.settings import ModelKind, Split
@@ -90,8 +92,9 @@ class _Cell:
         explained = self.salient_words(model, store)
         models, sources = self.concepts(store)
         ablations = self.ablations(model, store, models, explained)
-        metrics = cell_metrics(self.config, self.ready, store, models, explained, ablations, tuned)
-        self.write(store, models, sources, explained, ablations, metrics)
+        specific = self.specificity(store, models)
+        metrics = cell_metrics(self.config, self.ready, store, models, explained, ablations, specific, tuned)
+        self.write(store, models, sources, explained, ablations, specific, metrics)
         return metrics
 
     def language_model(self) -> tuple[LanguageModel, dict[str, Any] | None]:
@@ -177,9 +180,10 @@ class _Cell:
         explained: dict[Split, Explained] = {}
         with self.steps.step("attribution"):
             for split, sentences in chosen.items():
-                attributions = attribute_sentences(self.cache, model, store, sentences, config.attribution)
+                settings = config.attribution
+                attributions = attribute_sentences(self.cache, model, store, sentences, settings, self.pair.lower)
                 salient = choose_salient_words(
-                    attributions, store, config.attribution.sentence_token_can_be_salient
+                    attributions, store, settings.sentence_token_can_be_salient, settings.salient_by
                 )
                 who = Subjects(store, self.pair.lower, sentences, salient.word_rows)
                 explained[split] = Explained(attributions, salient, who)
@@ -254,6 +258,17 @@ class _Cell:
                     }
         return Ablations({name: outcomes for name, (outcomes, _) in found.items()}, live, probes)
 
+    def specificity(self, store: ActivationStore, models: Models) -> dict[str, Specificity]:
+        """What the concepts of every method hold, and how far they are the same over seeds."""
+        config, names = self.config, self.ready.texts.label_names
+        with self.steps.step("specificity"):
+            return {
+                name: measure_specificity(
+                    of_seeds, store, self.pair.lower, names, config.specificity, config.evaluation.confidence
+                )
+                for name, of_seeds in models.items()
+            }
+
     def write(
         self,
         store: ActivationStore,
@@ -261,6 +276,7 @@ class _Cell:
         sources: Mapping[int, Path],
         explained: Mapping[Split, Explained],
         ablations: Ablations,
+        specific: Mapping[str, Specificity],
         metrics: dict[str, Any],
     ) -> None:
         """The run folder, all of it or nothing."""
@@ -275,6 +291,7 @@ class _Cell:
                 write_assignments(folder, main, store, layer)
                 parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
                 write_salient_words(folder, store, layer, next(iter(main.values())), parts)
+                write_specificity(folder, specific)
                 write_sentence_outcomes(
                     folder, ablations.outcomes, explained[Split.dev].salient.sentences, config.seeds
                 )
@@ -290,13 +307,6 @@ class _Cell:
 
     def _provenance(self) -> dict[str, Any]:
         config = self.config
-        pairs = {
-            "trainer.max_epochs": (config.trainer.max_epochs, config.protocol.max_epochs),
-            "trainer.patience": (config.trainer.patience, config.protocol.patience),
-            "attribution.steps": (config.attribution.steps, config.protocol.attribution_steps),
-            "decoder.memory": (config.decoder.memory, config.protocol.decoder_memory),
-            "weight_decay_on": (config.weight_decay_on, config.protocol.weight_decay_on),
-        }
         return {
             **provenance.facts(str(self.device)),
             "seeds": config.seeds,
@@ -308,8 +318,7 @@ class _Cell:
             },
             "departures_from_protocol": {
                 key: {"used": plain(used), "protocol": plain(said)}
-                for key, (used, said) in pairs.items()
-                if used != said
+                for key, (used, said) in config.departures.items()
             },
             "seconds": dict(self.steps.seconds),
             "peak_memory_bytes": dict(self.steps.peak_memory_bytes),

@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Any, NamedTuple, cast, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clvq_exp.settings import (
+    PROTOCOL_KEYS,
     ActivationSettings,
     AlphaMode,
     AttributionSettings,
@@ -37,6 +39,7 @@ from clvq_exp.settings import (
     ProtocolSettings,
     QuantizerSettings,
     SentencePooling,
+    SpecificitySettings,
     TrainerSettings,
     WeightDecayOn,
 )
@@ -78,6 +81,7 @@ class Config:
     attribution: AttributionSettings
     probe: ProbeSettings
     evaluation: EvaluationSettings
+    specificity: SpecificitySettings
     seeds: list[int]
     """One concept model and one probe for each."""
     weight_decay_on: WeightDecayOn
@@ -89,6 +93,12 @@ class Config:
         main = str(self.baseline["name"])
         named = {main: self.baseline, **{name: each for name, each in self.beside.items() if name != main}}
         return {name: _method(name, each, self.init) for name, each in named.items()}
+
+    @property
+    def departures(self) -> dict[str, tuple[Any, Any]]:
+        """Keys that were set apart from the protocol, each with the value that is used and the protocol's."""
+        found = {key: (attrgetter(key)(self), getattr(self.protocol, said)) for key, said in PROTOCOL_KEYS.items()}
+        return {key: (used, said) for key, (used, said) in found.items() if used != said}
 
 
 class Method(NamedTuple):
@@ -276,6 +286,8 @@ def _method_problems(config: Config) -> Iterator[str]:
     yield from _above_zero(quantizer.temperature, "quantizer.temperature")
     yield from _not_below(quantizer.commitment_weight, 0, "quantizer.commitment_weight")
     yield from _share(quantizer.ema_decay, "quantizer.ema_decay")
+    yield from _not_below(quantizer.ema_smoothing, 0, "quantizer.ema_smoothing")
+    yield from _not_below(quantizer.revive_below, 0, "quantizer.revive_below")
     if encoder.alpha_mode is AlphaMode.fixed and not 0 <= encoder.alpha <= 1:
         yield f"encoder.alpha={encoder.alpha} is not between 0 and 1"
     yield from _not_below(decoder.layers, 1, "decoder.layers")
@@ -302,7 +314,7 @@ def _beside_problems(config: Config) -> Iterator[str]:
         entry = cast(dict[str, Any], given)
         problems = list(_method_keys(entry, key))
         yield from problems
-        if not problems:
+        if not problems and "init" in entry:  # otherwise it is the cell's own, and looked at there
             try:
                 yield from _init_problems(_method(name, entry, config.init).init, f"{key}.init")
             except OmegaConfBaseException as error:
@@ -381,6 +393,9 @@ def _prompt_problems(dataset: DatasetSettings) -> Iterator[str]:
 
 
 def _evaluation_problems(config: Config) -> Iterator[str]:
+    for name in ("shuffles", "sentences", "examples", "largest_matching"):
+        yield from _not_below(getattr(config.specificity, name), 0, f"specificity.{name}")
+    yield from _not_below(config.specificity.min_count, 1, "specificity.min_count")
     attribution, probe, evaluation = config.attribution, config.probe, config.evaluation
     yield from _not_below(attribution.steps, 1, "attribution.steps")
     yield from _above_zero(attribution.tolerance, "attribution.tolerance")
@@ -390,6 +405,7 @@ def _evaluation_problems(config: Config) -> Iterator[str]:
     for name in ("hidden", "batch_size", "max_epochs"):
         yield from _not_below(getattr(probe, name), 1, f"probe.{name}")
     yield from _not_below(probe.patience, 0, "probe.patience")
+    yield from _not_below(probe.folds, 2, "probe.folds")
     yield from _share(probe.dropout, "probe.dropout")
     yield from _above_zero(probe.learning_rate, "probe.learning_rate")
     yield from _not_below(evaluation.bootstrap_samples, 100, "evaluation.bootstrap_samples")

@@ -14,6 +14,7 @@ from clvq_exp.config import Config
 from clvq_exp.evaluation.controls import Subjects
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.evaluation.intervention import Found
+from clvq_exp.evaluation.specificity.figures import Specificity
 from clvq_exp.evaluation.statistics import Bootstrap, SignFlips, above_majority
 from clvq_exp.evaluation.summary import (
     READABLE_LEVEL,
@@ -57,6 +58,7 @@ def cell_metrics(
     models: Models,
     explained: Mapping[Split, Explained],
     ablations: Ablations,
+    specific: Mapping[str, Specificity],
     tuned: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """All figures of a cell, in the form of `metrics.json`.
@@ -68,6 +70,7 @@ def cell_metrics(
         models: method -> seed -> fitted model, the main method first.
         explained: attributed sentences of dev and of the training split.
         ablations: what the evaluation found.
+        specific: method -> what its concepts hold.
         tuned: what fine-tuning measured, or None.
     """
     dev = explained[Split.dev]
@@ -97,6 +100,7 @@ def cell_metrics(
                 for removal, live in ablations.live.get(name, {}).items()
             },
             "codebook": codebook_figures(models[name]),
+            "specificity": specific[name].figures,
         }
 
     main, *beside = models

@@ -18,6 +18,7 @@ from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.artifacts import MANIFEST
 from clvq_exp.concepts.base import ConceptModel, concept_counts
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
+from clvq_exp.evaluation.specificity.figures import Specificity
 from clvq_exp.explanations.meanings import concept_words
 from clvq_exp.explanations.salient_words import SalientWords
 from clvq_exp.explanations.word_attributions import WordAttributions
@@ -75,7 +76,7 @@ def write_training_tables(folder: Path, models: Models, store: ActivationStore, 
 def write_assignments(
     folder: Path, models: Mapping[int, ConceptModel], store: ActivationStore, layer: int
 ) -> None:
-    """The code of every stored word, a block at a time."""
+    """The code of every stored word, -1 for one that has none; a block at a time."""
     with pq.ParquetWriter(folder / "assignments.parquet", _ASSIGNMENTS) as writer:
         for seed, model in models.items():
             for split in Split:
@@ -167,6 +168,14 @@ def write_sentence_outcomes(
                         writer.write_table(_in_schema(values, _SENTENCES))
 
 
+def write_specificity(folder: Path, found: Mapping[str, Specificity]) -> None:
+    """`code_purity` and `routed_words`."""
+    purity = [{"method": name, **row._asdict()} for name, each in found.items() for row in each.code_purity]
+    routed = [{"method": name, **row._asdict()} for name, each in found.items() for row in each.routed_words]
+    write_table(folder / "code_purity.parquet", purity, _CODE_PURITY)
+    write_table(folder / "routed_words.parquet", routed, _ROUTED_WORDS)
+
+
 def _in_schema(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
     """A table with the columns of a schema, in its order and of its types."""
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
@@ -245,6 +254,29 @@ _ATTRIBUTIONS = pa.schema(
         ("word", pa.string()),
         ("special", pa.bool_()),
         ("attribution", pa.float64()),
+    ]
+)
+_CODE_PURITY = pa.schema(
+    [
+        *_METHOD,
+        ("code", pa.int64()),
+        ("words", pa.int64()),
+        ("label", pa.string()),
+        ("label_words", pa.int64()),
+        ("purity", pa.float64()),
+    ]
+)
+_ROUTED_WORDS = pa.schema(
+    [
+        *_METHOD,
+        ("word", pa.string()),
+        ("label", pa.string()),
+        ("against", pa.string()),
+        ("code", pa.int64()),
+        ("n_words", pa.int64()),
+        ("occurrences", pa.int64()),
+        ("purity", pa.float64()),
+        ("divergence", pa.float64()),
     ]
 )
 _SENTENCES = pa.schema(

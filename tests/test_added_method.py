@@ -29,8 +29,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, reviews: P
     configs = folder / "conf" / "baseline"
     configs.mkdir(parents=True)
     (configs / "pca_directions.yaml").write_text(block("yaml").replace("32", "4"), encoding="utf-8")
-    beside = ["--config-dir", "conf", "+baseline@beside.pca_directions=pca_directions", "hydra.run.dir=run"]
-    return folder, call(folder, *tiny_cell(tiny_encoder, reviews), *beside)
+    beside = ["+baseline@beside.pca_directions=pca_directions", "hydra.run.dir=run"]
+    return folder, call(folder, "--config-dir", "conf", *tiny_cell(tiny_encoder, reviews), *beside)
 
 
 def test_added_method__is_in_every_table_by_itself(run: tuple[Path, Call]) -> None:

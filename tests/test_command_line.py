@@ -31,6 +31,8 @@ COLUMNS = {
     "attributions": "sentence position word special attribution",
     "sentences": "method removal seed condition sentence correct",
     "concepts": "method seed concept rank word count",
+    "code_purity": "method seed code words label label_words purity",
+    "routed_words": "method seed word label against code n_words occurrences purity divergence",
 }
 REMOVALS = {"concept", "member_mean"}
 CONDITIONS = {
@@ -179,7 +181,7 @@ def test_cell__tables_have_the_documented_columns(finished: Finished, table: str
 
 def test_cell__metrics_have_the_documented_keys(finished: Finished) -> None:
     metrics = metrics_of(finished.folder)
-    top = "format_version cell model attribution faithfulness intervention codebook beside comparisons"
+    top = "format_version cell model attribution faithfulness intervention codebook specificity beside comparisons"
     assert set(metrics) == set(top.split())
     cell = "model dataset layer_pair method init protocol trainer seeds codebook_size fingerprint label_names"
     assert {*cell.split(), "sentences", "words"} <= set(metrics["cell"])
@@ -198,6 +200,7 @@ def test_cell__metrics_have_the_documented_keys(finished: Finished) -> None:
             for condition in CONDITIONS:
                 assert set(figures[condition]) == {"mean", "low", "high"}
         assert set(method["codebook"]) == {*CODEBOOK, "seeds"}
+        assert {"purity", "routing", "overlap", "cosine", "stability", "seeds"} <= set(method["specificity"])
         assert set(method["codebook"]["seeds"]) == {"0"}
         assert set(method["codebook"]["seeds"]["0"]) == {*CODEBOOK, "chosen"}
         assert set(method["intervention"]) == REMOVALS

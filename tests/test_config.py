@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from omegaconf import OmegaConf
 
 import clvq_exp
 from clvq_exp.config import Config, check
-from clvq_exp.settings import DecoderMemory, ModelKind, WeightDecayOn
+from clvq_exp.settings import PROTOCOL_KEYS, DecoderMemory, ModelKind, ProtocolSettings, WeightDecayOn
 
 CONF = Path(clvq_exp.__file__).resolve().parents[1] / "conf"
 GROUPS = {
@@ -55,6 +57,7 @@ def pairs(row: Combination) -> set[tuple[tuple[str, str], tuple[str, str]]]:
 def test_groups__are_those_of_the_documentation() -> None:
     assert set(GROUPS) == {
         "baseline",
+        "beside",
         "dataset",
         "init",
         "layer_pair",
@@ -201,6 +204,81 @@ def test_every_field__stands_in_the_composed_config() -> None:
 
 
 # ---------------------------------------------------------------- what flows where
+
+
+REFERENCE = {
+    "encoder.linear_start": "identity",
+    "decoder.self_attention": "later_words",
+    "decoder.memory": "encoder",
+    "quantizer.trained_words": "frequent",
+    "quantizer.ema_start": "ones",
+    "quantizer.ema_smoothing": 1e-5,
+    "weight_decay_on": "everything",
+    "trainer.max_epochs": 50,
+    "trainer.patience": 15,
+    "attribution.at": "lower_layer",
+    "attribution.baseline": "token_zero",
+    "attribution.steps": 500,
+    "attribution.adaptive": False,
+    "attribution.word_score": "max_absolute",
+    "attribution.salient_by": "absolute_score",
+    "attribution.sentence_token_can_be_salient": True,
+    "model.label_tokens": "digits",
+    "quantizer.perplexity_over": "last_batch",
+    "probe.trained_on": "dev_folds",
+    "quantizer.words_of_concepts": "sampled_code",
+}
+NOT_DEFAULT = {
+    "weight_decay_on": "everything",
+    "trainer.max_epochs": 7,
+    "trainer.patience": 2,
+    "attribution.steps": 9,
+    "attribution.adaptive": "true",
+    "attribution.sentence_token_can_be_salient": "false",
+    "decoder.memory": "none",
+    "model.label_tokens": "words",
+}
+"""Values that `paper` does not have, where `reference` has the same as `paper` or another number is plainer."""
+
+
+def value(config: Config, key: str) -> Any:
+    found = attrgetter(key)(config)
+    return found.value if isinstance(found, Enum) else found
+
+
+def test_reference__has_every_value_of_its_column() -> None:
+    config = checked("protocol=reference", "trainer=default", "model=decoder", "layer_pair=4-8")
+    assert {key: value(config, key) for key in REFERENCE} == REFERENCE
+    assert config.protocol.remove_duplicates is False
+    assert config.probe.folds == 20
+    assert config.departures == {}
+
+
+def test_protocol__every_field_flows_into_one_key() -> None:
+    assert set(REFERENCE) == set(PROTOCOL_KEYS)
+    names = {field.name for field in fields(ProtocolSettings)}
+    assert names == {*PROTOCOL_KEYS.values(), "name", "remove_duplicates"}
+
+
+@pytest.mark.parametrize("protocol", ["paper", "strict", "reference"])
+def test_protocol__departs_nowhere_from_itself(protocol: str) -> None:
+    config = checked(f"protocol={protocol}", "trainer=default")
+    for key, field in PROTOCOL_KEYS.items():
+        assert attrgetter(key)(config) == getattr(config.protocol, field)
+    assert config.departures == {}
+
+
+@pytest.mark.parametrize("key", REFERENCE)
+def test_protocol__every_point_can_be_set_alone_and_is_recorded(key: str) -> None:
+    given = NOT_DEFAULT.get(key, REFERENCE[key])
+    config = checked("protocol=paper", "trainer=default", f"{key}={given}")
+    ((departed, (used, said)),) = config.departures.items()
+    assert departed == key
+    assert used == attrgetter(key)(config) != said
+    assert said == getattr(config.protocol, PROTOCOL_KEYS[key])
+    others = set(REFERENCE) - {key}
+    paper = checked("protocol=paper", "trainer=default")
+    assert {each: value(config, each) for each in others} == {each: value(paper, each) for each in others}
 
 
 @pytest.mark.parametrize(

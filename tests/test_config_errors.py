@@ -76,6 +76,13 @@ def test_error_message__counts_and_lists() -> None:
         ("quantizer.top_k=401", "quantizer.top_k=401 is more than quantizer.codebook_size=400"),
         ("quantizer.codebook_size=0", "quantizer.codebook_size=0 is below 1"),
         ("quantizer.ema_decay=1", "quantizer.ema_decay=1.0 is not at least 0 and below 1"),
+        ("quantizer.ema_smoothing=-1e-5", "quantizer.ema_smoothing=-1e-05 is below 0"),
+        ("quantizer.revive_below=-1", "quantizer.revive_below=-1.0 is below 0"),
+        ("probe.folds=1", "probe.folds=1 is below 2"),
+        (
+            "quantizer.trained_words=rare",
+            "quantizer.trained_words='rare': Invalid value 'rare', expected one of [all, frequent]",
+        ),
         ("decoder.dropout=-0.1", "decoder.dropout=-0.1 is not at least 0 and below 1"),
         ("decoder.layers=0", "decoder.layers=0 is below 1"),
         ("trainer.learning_rate=0", "trainer.learning_rate=0.0 is not above 0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from clvq_exp.activations.store import ActivationStore
@@ -139,14 +139,17 @@ class ConceptModel(ABC):
         """
 
     @abstractmethod
-    def assign(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n r"]:
-        """The concepts of raw layer-l activations; the first column is the concept."""
+    def assign(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n c"]:
+        """The concepts of raw layer-l activations; the first column is the concept.
+
+        A word that has fewer of them than there are columns has -1 in the rest; one that has none, in all.
+        """
 
     @abstractmethod
-    def directions(self, ids: Int64[Tensor, "n r"], removal: str) -> Float[Tensor, "n r d"]:
-        """An orthonormal basis of what to remove.
+    def directions(self, ids: Int64[Tensor, "n c"], removal: str) -> Float[Tensor, "n r d"]:
+        """An orthonormal basis of what to remove; r hangs on the removal alone.
 
-        A concept without a direction (no training word, under `member_mean`) gives zero rows: nothing is
+        A concept without a direction (no training word, under `member_mean`) and -1 give zero rows: nothing is
         removed, and the evaluation counts it.
         """
 
@@ -178,7 +181,7 @@ def read_summary(folder: Path) -> FitSummary:
 
 
 def split_concepts(model: ConceptModel, store: ActivationStore, layer: int, split: Split) -> Iterator[Tensor]:
-    """The first concept of every word of a split, in blocks of `[n]`."""
+    """The first concept of every word of a split, in blocks of `[n]`; -1 for a word that has none."""
     for _, block in store.iterate_words(layer, (split,)):
         yield model.assign(block)[:, 0].cpu()
 
@@ -187,14 +190,75 @@ def concept_counts(model: ConceptModel, store: ActivationStore, layer: int, spli
     """Words of a split that each concept holds."""
     counts = torch.zeros(model.n_concepts, dtype=torch.int64)
     for codes in split_concepts(model, store, layer, split):
-        counts += torch.bincount(codes, minlength=model.n_concepts)
+        counts += torch.bincount(codes[codes >= 0], minlength=model.n_concepts)
     return counts
+
+
+class Members(NamedTuple):
+    """The training words of each concept."""
+
+    means: Float[Tensor, "K d"]
+    """Mean raw layer-l activation; zero where there is no word."""
+    counts: Int64[Tensor, " K"]
+
+
+def concept_members(model: ConceptModel, store: ActivationStore, layer: int, device: torch.device) -> Members:
+    """One pass over the training words; a word belongs to its first concept.
+
+    Args:
+        model: its `assign` is asked.
+        store: the activations.
+        layer: layer l.
+        device: where the sums are kept.
+    """
+    sums = torch.zeros((model.n_concepts, store.width), dtype=torch.float64, device=device)
+    counts = torch.zeros(model.n_concepts, dtype=torch.int64, device=device)
+    for _, block in store.iterate_words(layer):
+        codes = model.assign(block)[:, 0].to(device)
+        held = codes >= 0
+        sums.index_add_(0, codes[held], block.to(device)[held].double())
+        counts += torch.bincount(codes[held], minlength=model.n_concepts)
+    return Members((sums / counts.clamp(min=1)[:, None]).float(), counts)
+
+
+def concepts_in_use(
+    model: ConceptModel, store: ActivationStore, layer: int, members: Int64[Tensor, " K"]
+) -> tuple[Int64[Tensor, " K"], int]:
+    """Use of the concepts on the validation split, and how many hold a training or validation word.
+
+    Args:
+        model: its `assign` is asked.
+        store: the activations.
+        layer: layer l.
+        members: training words of each concept.
+    """
+    validation = concept_counts(model, store, layer, Split.validation)
+    return validation, int(((validation > 0) | (members.cpu() > 0)).sum())
 
 
 def unit_rows(vectors: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
     """Rows scaled to norm 1; zero rows stay zero."""
     norms = vectors.norm(dim=-1, keepdim=True)
     return torch.where(norms > 0, vectors / norms.clamp(min=torch.finfo(vectors.dtype).tiny), 0.0)
+
+
+def orthonormal(vectors: Float[Tensor, "n r d"], tolerance: float = 1e-6) -> Float[Tensor, "n r d"]:
+    """Gram-Schmidt in float64, twice; rows that add nothing new become zero rows.
+
+    Args:
+        vectors: any rows.
+        tolerance: a row whose rest is shorter than this share of its length adds nothing.
+    """
+    rows: list[Tensor] = []
+    for vector in vectors.double().unbind(1):
+        rest = vector
+        for _ in range(2):
+            for row in rows:
+                rest = rest - (rest * row).sum(1, keepdim=True) * row
+        length = rest.norm(dim=1, keepdim=True)
+        keeps: Bool[Tensor, "n 1"] = length > tolerance * vector.norm(dim=1, keepdim=True)
+        rows.append(torch.where(keeps, rest / length.clamp(min=1e-300), 0.0))
+    return torch.stack(rows, 1).to(vectors.dtype)
 
 
 def mean_pairwise_cosine(vectors: Float[Tensor, "k d"]) -> float:

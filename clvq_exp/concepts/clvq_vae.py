@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, Int32, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clvq_exp.activations.datamodule import ActivationDataModule
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptSettings, FitRun, FitSummary, perplexity
 from clvq_exp.concepts.bypass import measure_bypass
+from clvq_exp.concepts.chosen_words import ChosenWords
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
 from clvq_exp.concepts.training import best_epoch, train
-from clvq_exp.settings import LayerPair, Split, TargetLayer
+from clvq_exp.concepts.word_filter import filter_identity, trained_words
+from clvq_exp.settings import LayerPair, PerplexityOver, Split, TargetLayer, WordsOfConcepts
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +65,7 @@ class ClvqVae(CodebookModel):
             "quantizer": settings.quantizer,
             "decoder": settings.decoder,
             "init": [init.method, init.seeding_sample, init.max_iterations, init.tolerance],
+            "frequent": filter_identity(settings.quantizer.trained_words),
             "weight_decay_on": settings.weight_decay_on,
             "trainer": {name: getattr(settings.trainer, name) for name in _TRAINING_KNOBS},
         }
@@ -70,15 +76,31 @@ class ClvqVae(CodebookModel):
         Raises:
             ConceptError: too few words, or a loss that is not finite.
         """
-        data = self._data(run)
-        module = ClvqVaeModule(run.store.width, self.settings, run.seed)
-        checkpoints = train(module, data, self.settings.trainer, run, lambda: self._initialise(module, data, run))
+        words = trained_words(run.store, self.settings.quantizer.trained_words, run.seed)
+        data = self._data(run, words)
+        quantizer = self.settings.quantizer
+        module = ClvqVaeModule(run.store.width, self.settings, run.seed, self._counted_from(run.store))
+        if quantizer.words_of_concepts is WordsOfConcepts.sampled_code:
+            module.keep_sampled_codes(run.store.word_range(Split.train)[1])
+        checkpoints = train(
+            module, data, self.settings.trainer, run, lambda: self._initialise(module, data, run, words)
+        )
         self._finish(module, data, run)
         checkpoints.remove_all()
 
-    def _data(self, run: FitRun) -> ActivationDataModule:
+    def _counted_from(self, store: ActivationStore) -> int:
+        """Row of the first validation word that perplexity is of."""
+        if self.settings.quantizer.perplexity_over is PerplexityOver.split:
+            return 0
+        _, end = store.word_range(Split.validation)
+        sentences = store.sentence_ids(Split.validation)[:: self.settings.trainer.batch_size]
+        batches = store.sentences.first_word[sentences]
+        return int(batches[batches < end].max(initial=0))  # the last batch that has a word
+
+    def _data(self, run: FitRun, words: NDArray[np.int64] | None = None) -> ActivationDataModule:
         trainer = self.settings.trainer
-        return ActivationDataModule(
+        kind = ActivationDataModule if words is None else ChosenWords
+        data = kind(
             run.store,
             run.pair.lower,
             self._target_layer(run.pair),
@@ -89,14 +111,20 @@ class ClvqVae(CodebookModel):
             trainer.resident_gib,
             run.device,
         )
+        if isinstance(data, ChosenWords) and words is not None:
+            data.choose(words)
+        return data
 
-    def _initialise(self, module: ClvqVaeModule, data: ActivationDataModule, run: FitRun) -> None:
+    def _initialise(
+        self, module: ClvqVaeModule, data: ActivationDataModule, run: FitRun, words: NDArray[np.int64] | None
+    ) -> None:
         quantizer = self.settings.quantizer
         initial = initial_codebook(
-            run.cache, run.store, run.pair.lower, self.settings.init, quantizer.codebook_size, run.seed
+            run.cache, run.store, run.pair.lower, self.settings.init, quantizer.codebook_size, run.seed, words
         )
         start, end = run.store.word_range(Split.train)
-        counts = ema_counts(initial, quantizer.ema_start, end - start, data.steps_per_epoch)
+        n_words = end - start if words is None else len(words)
+        counts = ema_counts(initial, quantizer.ema_start, n_words, data.steps_per_epoch)
         module.quantizer.initialise(initial.codes, counts)
 
     def _finish(self, module: ClvqVaeModule, data: ActivationDataModule, run: FitRun) -> None:
@@ -104,6 +132,8 @@ class ClvqVae(CodebookModel):
         self._module = module
         self._collect_members(run.store, run.pair.lower)
         counts, in_use = self._codes_in_use(run.store, run.pair.lower)
+        if self.settings.quantizer.perplexity_over is PerplexityOver.last_batch:
+            counts = self._codes_of_last_batch(run.store, run.pair.lower)
         bypass = measure_bypass(module, run.store, self._target_layer(run.pair), data.val_dataloader(), run.seed)
         best = best_epoch(module.history)
         self.summary = FitSummary(
@@ -124,6 +154,12 @@ class ClvqVae(CodebookModel):
                 self.settings.trainer.learning_rate,
             )
 
+    def _codes_of_last_batch(self, store: ActivationStore, layer: int) -> Int64[Tensor, " K"]:
+        """Code use on the last batch of the validation split."""
+        _, end = store.word_range(Split.validation)
+        words = store.gather_words(layer, torch.arange(self._counted_from(store), end))
+        return torch.bincount(self.assign(words)[:, 0].cpu(), minlength=self.n_concepts)
+
     def _target_layer(self, pair: LayerPair) -> int:
         return pair.upper if self.target is TargetLayer.upper else pair.lower
 
@@ -132,6 +168,12 @@ class ClvqVae(CodebookModel):
         """The trained network."""
         assert self._module is not None, "fit or load the model first"
         return self._module
+
+    @property
+    def sampled_codes(self) -> Int32[Tensor, " words"] | None:
+        """Code last sampled for each training word, by its row, -1 where none was; None where not asked for."""
+        kept = self.module.sampled_codes
+        return None if kept is None else kept.cpu()
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Encoder outputs z_e."""
@@ -147,5 +189,7 @@ class ClvqVae(CodebookModel):
     def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
         width = tensors["quantizer.codebook"].shape[1]
         self._module = ClvqVaeModule(width, self.settings, seed=0)
+        if "sampled_codes" in tensors:
+            self._module.keep_sampled_codes(len(tensors["sampled_codes"]))
         self._module.load_state_dict(tensors)
         self._module.eval()

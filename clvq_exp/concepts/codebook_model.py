@@ -17,13 +17,13 @@ from clvq_exp.concepts.base import (
     MEMBER_MEAN,
     ConceptModel,
     ConceptSettings,
-    concept_counts,
+    concept_members,
+    concepts_in_use,
     read_summary,
     unit_rows,
     write_summary,
 )
 from clvq_exp.concepts.quantizer import nearest_codes
-from clvq_exp.settings import Split
 
 _WEIGHTS = "model.safetensors"
 _MEMBERS = ("member_means", "member_counts")
@@ -79,21 +79,11 @@ class CodebookModel(ConceptModel):
 
     def _collect_members(self, store: ActivationStore, layer: int) -> None:
         """One pass over the training words: how many each concept holds, and their mean raw activation."""
-        codebook = self.vectors()
-        sums = torch.zeros(codebook.shape, dtype=torch.float64, device=codebook.device)
-        counts = torch.zeros(self.n_concepts, dtype=torch.int64, device=codebook.device)
-        for _, block in store.iterate_words(layer):
-            codes = self.assign(block)[:, 0]
-            sums.index_add_(0, codes, block.to(codebook.device).double())
-            counts += torch.bincount(codes, minlength=self.n_concepts)
-        self._member_means = (sums / counts.clamp(min=1)[:, None]).float()
-        self._member_counts = counts
+        self._member_means, self._member_counts = concept_members(self, store, layer, self.vectors().device)
 
     def _codes_in_use(self, store: ActivationStore, layer: int) -> tuple[Int64[Tensor, " K"], int]:
         """Code use on the validation split, and the codes that hold a training or validation word."""
-        validation = concept_counts(self, store, layer, Split.validation)
-        used = (validation > 0) | (self.member_counts.cpu() > 0)
-        return validation, int(used.sum())
+        return concepts_in_use(self, store, layer, self.member_counts)
 
     def save(self, folder: Path) -> None:
         """Write tensors and summary."""

@@ -6,22 +6,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from clvq_exp.settings import DecoderMemory, DecoderSettings
+from clvq_exp.settings import DecoderMemory, DecoderSettings, SelfAttention
 
 
 class ConceptDecoder(nn.Module):
-    """Bidirectional transformer decoder: the sequence is the quantized words, the memory is a switch.
+    """Transformer decoder: the sequence is the quantized words; its memory and its self-attention are switches.
 
-    Post-norm, no positional encoding, linear output. Padding is neither attended to nor attends.
+    Post-norm, no positional encoding, linear output. Nothing attends to padding.
 
     Args:
         width: d.
-        settings: layers, heads, feed-forward width, dropout, memory.
+        settings: layers, heads, feed-forward width, dropout, memory, self-attention.
     """
 
     def __init__(self, width: int, settings: DecoderSettings) -> None:
         super().__init__()
         self.memory = settings.memory
+        self.self_attention = settings.self_attention
+        self._heads = settings.heads
         # Built one by one: nn.TransformerDecoder would start all layers as copies of the first.
         self.layers = nn.ModuleList(
             nn.TransformerDecoderLayer(
@@ -51,7 +53,26 @@ class ConceptDecoder(nn.Module):
             memory = torch.zeros_like(z_e)
         else:
             memory = z_e if self.memory is DecoderMemory.encoder else quantized
+        if self.self_attention is SelfAttention.bidirectional:
+            own = {"tgt_key_padding_mask": padding}
+        else:
+            own = {"tgt_mask": earlier_or_padding(real).repeat_interleave(self._heads, dim=0)}
         hidden = quantized
         for layer in self.layers:
-            hidden = layer(hidden, memory, tgt_key_padding_mask=padding, memory_key_padding_mask=padding)
+            hidden = layer(hidden, memory, memory_key_padding_mask=padding, **own)
         return self.output(hidden)
+
+
+def earlier_or_padding(real: Bool[Tensor, "sentences words"]) -> Bool[Tensor, "sentences words words"]:
+    """What a word must not see where it sees itself and later words only: True at (word, what it must not see).
+
+    Padding sees itself, since a softmax over nothing would be no number.
+
+    Args:
+        real: False marks padding.
+    """
+    n = real.shape[1]
+    position = torch.arange(n, device=real.device)
+    earlier = position[None, :] < position[:, None]
+    itself = torch.eye(n, dtype=torch.bool, device=real.device)
+    return (earlier | ~real[:, None, :]) & ~itself

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clvq_exp.settings import AlphaMode, EncoderSettings
+from clvq_exp.settings import AlphaMode, EncoderSettings, LinearStart
 
 
 class AdaptiveResidualEncoder(nn.Module):
@@ -14,12 +14,15 @@ class AdaptiveResidualEncoder(nn.Module):
 
     Args:
         width: d.
-        settings: how alpha is set: learned with a maximum of 0.5 or 1, or fixed.
+        settings: how alpha is set (learned with a maximum of 0.5 or 1, or fixed), and what W and b start as.
     """
 
     def __init__(self, width: int, settings: EncoderSettings) -> None:
         super().__init__()
         self.linear = nn.Linear(width, width)
+        if settings.linear_start is LinearStart.identity:
+            nn.init.eye_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         self.norm = nn.LayerNorm(width)
         self._limit = {AlphaMode.adaptive: 0.5, AlphaMode.adaptive_full: 1.0}.get(settings.alpha_mode)
         if self._limit is None:

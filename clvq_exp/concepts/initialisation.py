@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from clvq_exp.activations.store import ActivationStore
+from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.concepts.base import ConceptError
 from clvq_exp.concepts.kmeans import kmeans, require_distinct
@@ -28,11 +30,17 @@ class InitialCodebook(NamedTuple):
 
     codes: Float[Tensor, "K d"]
     shares: Float[Tensor, " K"]
-    """Share of the training words nearest to each code; sums to 1."""
+    """Share of the words that it was made of nearest to each code; sums to 1."""
 
 
 def initial_codebook(
-    cache: ArtifactCache, store: ActivationStore, layer: int, settings: InitSettings, size: int, seed: int
+    cache: ArtifactCache,
+    store: ActivationStore,
+    layer: int,
+    settings: InitSettings,
+    size: int,
+    seed: int,
+    words: NDArray[np.int64] | None = None,
 ) -> InitialCodebook:
     """The initial codebook of a layer.
 
@@ -43,6 +51,7 @@ def initial_codebook(
         settings: random words, k-means or spherical k-means.
         size: K.
         seed: of the sample and the seeding.
+        words: rows of the training words that it is made of, ascending; None for all of them.
 
     Raises:
         ConceptError: fewer distinct words than codes.
@@ -56,9 +65,10 @@ def initial_codebook(
         "size": size,
         "seed": seed,
     }
-    folder = cache.get_or_make(
-        "initial_codebooks", inputs, lambda out: _make(out, store, layer, settings, size, seed)
-    )
+    if words is not None:
+        inputs["words"] = hashlib.sha256(words.astype("<i8").tobytes()).hexdigest()
+    source = _Words(store, layer, words)
+    folder = cache.get_or_make("initial_codebooks", inputs, lambda out: _make(out, source, settings, size, seed))
     arrays = load_file(folder / _FILE)
     return InitialCodebook(torch.from_numpy(arrays["codes"]), torch.from_numpy(arrays["shares"]))
 
@@ -71,7 +81,7 @@ def ema_counts(
     Args:
         initial: the codebook with its shares.
         start: expected words per batch (so that a code moves at the pace of its use), ones, or corpus counts.
-        n_words: training words.
+        n_words: training words that are trained on.
         steps_per_epoch: optimizer steps of one epoch.
     """
     if start is EmaStart.ones:
@@ -81,32 +91,54 @@ def ema_counts(
     return initial.shares * (n_words / steps_per_epoch)
 
 
-def _make(out: Path, store: ActivationStore, layer: int, settings: InitSettings, size: int, seed: int) -> None:
-    start, end = store.word_range(Split.train)
-    if end - start < size:
+class _Words:
+    """The training words that a codebook is made of."""
+
+    def __init__(self, store: ActivationStore, layer: int, chosen: NDArray[np.int64] | None) -> None:
+        self._store = store
+        self._layer = layer
+        self._chosen = chosen
+        self.advice = "" if chosen is None else ", or all words (quantizer.trained_words=all)"
+        """What else to do where they are too few."""
+        self.rows = np.arange(*store.word_range(Split.train)) if chosen is None else chosen
+        """Their rows in the store."""
+
+    def gather(self, rows: NDArray[np.int64]) -> Float[Tensor, "n d"]:
+        """Activations of some rows of the store."""
+        return self._store.gather_words(self._layer, torch.from_numpy(rows))
+
+    def blocks(self) -> Iterator[Float[Tensor, "n d"]]:
+        """Activations of all of them, a block at a time."""
+        if self._chosen is None:
+            yield from (block for _, block in self._store.iterate_words(self._layer))
+            return
+        for start in range(0, len(self.rows), BLOCK):
+            yield self.gather(self.rows[start : start + BLOCK])
+
+
+def _make(out: Path, words: _Words, settings: InitSettings, size: int, seed: int) -> None:
+    if len(words.rows) < size:
         raise ConceptError(
-            f"quantizer.codebook_size={size}, but only {end - start} training words: set it lower, or use more "
-            "sentences (trainer.sentences.concepts)"
+            f"quantizer.codebook_size={size}, but only {len(words.rows)} training words: set it lower, or use "
+            f"more sentences (trainer.sentences.concepts){words.advice}"
         )
     if settings.method is InitMethod.random:
-        codes = _random_words(store, layer, size, seed)
+        codes = _random_words(words, size, seed)
     else:
-        codes = _cluster(store, layer, settings, size, seed)
+        codes = _cluster(words, settings, size, seed)
     counts = torch.zeros(size, dtype=torch.float64)
-    for _, block in store.iterate_words(layer):
+    for block in words.blocks():
         counts += torch.bincount(nearest_codes(block, torch.from_numpy(codes)), minlength=size)
     shares = (counts / counts.sum()).float().numpy()
     save_file({"codes": codes, "shares": shares}, out / _FILE)
 
 
-def _random_words(store: ActivationStore, layer: int, size: int, seed: int) -> NDArray[np.float32]:
+def _random_words(words: _Words, size: int, seed: int) -> NDArray[np.float32]:
     """K distinct training words, drawn without replacement; doubles are passed over."""
-    start, end = store.word_range(Split.train)
-    order = numpy_generator(seed, "random init").permutation(np.arange(start, end))
+    order = numpy_generator(seed, "random init").permutation(words.rows)
     chosen: dict[bytes, NDArray[np.float32]] = {}
     for begin in range(0, len(order), 4 * size):
-        rows = torch.from_numpy(order[begin : begin + 4 * size])
-        for vector in store.gather_words(layer, rows).numpy():
+        for vector in words.gather(order[begin : begin + 4 * size]).numpy():
             chosen.setdefault(vector.tobytes(), vector)
             if len(chosen) == size:
                 return np.stack(list(chosen.values()))
@@ -114,17 +146,15 @@ def _random_words(store: ActivationStore, layer: int, size: int, seed: int) -> N
     raise AssertionError("unreachable: require_distinct raises for fewer vectors than codes")
 
 
-def _cluster(
-    store: ActivationStore, layer: int, settings: InitSettings, size: int, seed: int
-) -> NDArray[np.float32]:
-    start, end = store.word_range(Split.train)
+def _cluster(words: _Words, settings: InitSettings, size: int, seed: int) -> NDArray[np.float32]:
+    n = len(words.rows)
     spherical = settings.method is InitMethod.spherical_kmeans
-    n_sample = min(end - start, max(settings.seeding_sample, size))
-    rows = np.sort(numpy_generator(seed, "k-means sample").choice(end - start, n_sample, replace=False)) + start
+    n_sample = min(n, max(settings.seeding_sample, size))
+    sample = np.sort(numpy_generator(seed, "k-means sample").choice(n, n_sample, replace=False))
     result = kmeans(
-        lambda: (block.numpy() for _, block in store.iterate_words(layer)),
+        lambda: (block.numpy() for block in words.blocks()),
         size,
-        store.gather_words(layer, torch.from_numpy(rows)).numpy(),
+        words.gather(words.rows[sample]).numpy(),
         derived_seed(seed, "k-means++"),
         spherical=spherical,
         max_iterations=settings.max_iterations,

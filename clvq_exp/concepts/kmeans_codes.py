@@ -11,6 +11,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptSettings, FitRun, FitSummary, perplexity
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import initial_codebook
+from clvq_exp.concepts.word_filter import filter_identity, trained_words
 from clvq_exp.settings import LayerPair
 
 
@@ -24,19 +25,21 @@ class KMeansCodes(CodebookModel):
         self._codebook: Tensor | None = None
 
     def identity(self, store: ActivationStore, pair: LayerPair) -> dict[str, Any]:
-        """Layer, initialisation and K."""
+        """Layer, initialisation, words and K."""
         init = self.settings.init
         return {
             "method": self.name,
             "layer": store.layer_fingerprint(pair.lower),
             "init": [init.method, init.seeding_sample, init.max_iterations, init.tolerance],
             "codebook_size": self.n_concepts,
+            "frequent": filter_identity(self.settings.quantizer.trained_words),
         }
 
     def fit(self, run: FitRun) -> None:
         """Take the initial codebook and collect its members."""
+        words = trained_words(run.store, self.settings.quantizer.trained_words, run.seed)
         initial = initial_codebook(
-            run.cache, run.store, run.pair.lower, self.settings.init, self.n_concepts, run.seed
+            run.cache, run.store, run.pair.lower, self.settings.init, self.n_concepts, run.seed, words
         )
         self._codebook = initial.codes
         self._collect_members(run.store, run.pair.lower)

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
 from clvq_exp.concepts.base import MONITOR, ConceptSettings, EpochRecord, TrainingDivergedError, perplexity
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
 from clvq_exp.concepts.quantizer import VectorQuantizer
+from clvq_exp.concepts.revival import Candidates, drawn
 from clvq_exp.memory import give_back
 from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
 from clvq_exp.seeding import scoped_seed
@@ -35,6 +36,16 @@ class MicroBatchOutput(NamedTuple):
     quantizer: QuantizerOutput
 
 
+class Measured(NamedTuple):
+    """A batch in evaluation mode."""
+
+    losses: LossSums
+    codes: Float[Tensor, " K"]
+    """Words of each code."""
+    counted: Float[Tensor, " K"]
+    """The same, of the words that perplexity is of."""
+
+
 class ClvqVaeModule(pl.LightningModule):
     """CLVQ-VAE (section 2): rebuilds the target layer from quantized layer-l words.
 
@@ -46,9 +57,13 @@ class ClvqVaeModule(pl.LightningModule):
         width: d.
         settings: encoder, quantizer, decoder and trainer.
         seed: of initial weights and all noise.
+        perplexity_from: row of the first validation word that perplexity is of.
     """
 
-    def __init__(self, width: int, settings: ConceptSettings, seed: int) -> None:
+    sampled_codes: Int32[Tensor, " words"] | None
+    """Code last drawn for each word in training, by its row; -1 where there was none. None: not kept."""
+
+    def __init__(self, width: int, settings: ConceptSettings, seed: int, perplexity_from: int = 0) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
@@ -57,9 +72,21 @@ class ClvqVaeModule(pl.LightningModule):
             self.encoder = AdaptiveResidualEncoder(width, settings.encoder)
             self.decoder = ConceptDecoder(width, settings.decoder)
         self.quantizer = VectorQuantizer(width, settings.quantizer)
+        self.register_buffer("sampled_codes", None)
+        self._perplexity_from = perplexity_from
+        self._candidates: Candidates | None = None
         self.history: list[EpochRecord] = []
         self._train = _Totals(settings.quantizer.codebook_size)
         self._validation = _Totals(settings.quantizer.codebook_size)
+        self._counted = torch.zeros(settings.quantizer.codebook_size, dtype=torch.float64)
+
+    def keep_sampled_codes(self, n_words: int) -> None:
+        """From now on, keep the code that was last drawn for each of the first words of the store.
+
+        Args:
+            n_words: how many words: their rows begin at 0, where the training split lies.
+        """
+        self.sampled_codes = torch.full((n_words,), -1, dtype=torch.int32)
 
     def forward(self, batch: MicroBatch, noise: tuple[int | str, ...] | None = None) -> MicroBatchOutput:
         """Run one micro-batch.
@@ -79,7 +106,8 @@ class ClvqVaeModule(pl.LightningModule):
         return (losses.reconstruction + beta * losses.commitment) / n_words
 
     def accumulate(self, batch: ActivationBatch) -> tuple[LossSums, CodeStatistics]:
-        """Gradients (added to `.grad`), losses and code statistics of a whole batch; nothing is updated."""
+        """Gradients (added to `.grad`), losses and code statistics of a whole batch; weights and codes stay."""
+        self._candidates = None
         sums: LossSums | None = None
         statistics: CodeStatistics | None = None
         for index, micro_batch in enumerate(batch.micro_batches):
@@ -87,6 +115,7 @@ class ClvqVaeModule(pl.LightningModule):
             with scoped_seed(*where, "dropout", index, device=micro_batch.source.device):
                 out = self(micro_batch, noise=where)
                 self.manual_backward(self.total_loss(out.losses, batch.n_words))
+            self._note(micro_batch, out, where)
             step = self.quantizer.statistics(out.z_e.detach(), micro_batch.real, out.quantizer.codes)
             losses = LossSums(*(each.detach() for each in out.losses))
             sums = losses if sums is None else LossSums(*(a + b for a, b in zip(sums, losses, strict=True)))
@@ -99,6 +128,15 @@ class ClvqVaeModule(pl.LightningModule):
         assert statistics is not None
         return sums, statistics
 
+    def _note(self, batch: MicroBatch, out: MicroBatchOutput, noise: tuple[int | str, ...]) -> None:
+        """What is asked for beside losses and statistics: sampled codes, and outputs that may revive codes."""
+        if self.sampled_codes is not None:
+            self.sampled_codes[batch.word_ids[batch.real]] = out.quantizer.codes[batch.real].int()
+        if self.settings.quantizer.revive_below > 0:
+            self._candidates = drawn(
+                self._candidates, out.z_e, batch.real, batch.word_ids, noise, self.quantizer.size
+            )
+
     def training_step(self, batch: ActivationBatch, batch_idx: int) -> None:
         """One optimizer step and one EMA update."""
         del batch_idx
@@ -110,26 +148,33 @@ class ClvqVaeModule(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.parameters(), clip)
         optimizer.step()
         self.quantizer.update(statistics)
+        if self._candidates is not None:
+            self.quantizer.revive(self._candidates)
         self._train.add(losses, statistics.counts, batch.n_words)
         give_back(self.device)
 
     def validation_step(self, batch: ActivationBatch, batch_idx: int) -> None:
         """Losses and code use with the nearest codes."""
         del batch_idx
-        self._validation.add(*self.measure(batch), batch.n_words)
+        measured = self.measure(batch)
+        self._validation.add(measured.losses, measured.codes, batch.n_words)
+        self._counted = self._counted.to(self.device) + measured.counted
 
-    def measure(self, batch: ActivationBatch) -> tuple[LossSums, Tensor]:
+    def measure(self, batch: ActivationBatch) -> Measured:
         """Losses and code counts of a batch in evaluation mode."""
         zero = torch.zeros((), device=self.device)
         reconstruction, commitment = zero.clone(), zero.clone()
-        counts = torch.zeros(self.quantizer.size, device=self.device)
+        counts, counted = (torch.zeros(self.quantizer.size, device=self.device) for _ in range(2))
         for micro_batch in batch.micro_batches:
             out = self(micro_batch)
             reconstruction += out.losses.reconstruction
             commitment += out.losses.commitment
-            codes = out.quantizer.codes[micro_batch.real]
-            counts += torch.bincount(codes, minlength=self.quantizer.size)
-        return LossSums(reconstruction, commitment), counts
+            for total, words in (
+                (counts, micro_batch.real),
+                (counted, micro_batch.real & (micro_batch.word_ids >= self._perplexity_from)),
+            ):
+                total += torch.bincount(out.quantizer.codes[words], minlength=self.quantizer.size)
+        return Measured(LossSums(reconstruction, commitment), counts, counted)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
@@ -138,6 +183,7 @@ class ClvqVaeModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start the split's sums."""
         self._validation.reset()
+        self._counted = torch.zeros(self.quantizer.size, dtype=torch.float64)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch, step the plateau scheduler.
@@ -174,7 +220,7 @@ class ClvqVaeModule(pl.LightningModule):
             validation_loss=rec + beta * com,
             validation_reconstruction=rec,
             validation_commitment=com,
-            perplexity=perplexity(self._validation.counts),
+            perplexity=perplexity(self._counted),
             codes_in_use=int((self._validation.counts > 0).sum()),
             alpha=float(self.encoder.alpha.detach()),
             learning_rate=float(rate),

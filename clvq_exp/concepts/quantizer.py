@@ -7,6 +7,7 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
+from clvq_exp.concepts.revival import Candidates, of_all_ranks
 from clvq_exp.records import CodeStatistics, QuantizerOutput
 from clvq_exp.seeding import hashed_uniform
 from clvq_exp.settings import QuantizerSettings
@@ -63,7 +64,7 @@ class VectorQuantizer(nn.Module):
 
     Args:
         width: d.
-        settings: K, tau, k, gamma.
+        settings: K, tau, k, gamma, smoothing of counts, when a code is dead.
     """
 
     codebook: Tensor
@@ -139,7 +140,8 @@ class VectorQuantizer(nn.Module):
     def update(self, batch: CodeStatistics) -> None:
         """One step of appendix A.2 from the statistics of a whole batch, summed over ranks.
 
-        A code with no mass left keeps its vector.
+        A code with no mass left keeps its vector. With Laplace smoothing the counts themselves are smoothed and
+        carried on: N_j = (N_j + epsilon) / (N + K epsilon) N, where N is the sum of all.
         """
         counts, sums = batch
         if dist.is_available() and dist.is_initialized():
@@ -149,6 +151,31 @@ class VectorQuantizer(nn.Module):
         decay = self._settings.ema_decay
         self.ema_counts.mul_(decay).add_(counts, alpha=1 - decay)
         self.ema_sums.mul_(decay).add_(sums, alpha=1 - decay)
+        smoothing = self._settings.ema_smoothing
+        if smoothing > 0:
+            total = self.ema_counts.sum()
+            self.ema_counts.add_(smoothing).mul_(total / (total + self.size * smoothing))
         alive = self.ema_counts > torch.finfo(torch.float32).tiny
         means = self.ema_sums / self.ema_counts.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
         self.codebook.copy_(torch.where(alive[:, None], means, self.codebook))
+
+    @torch.no_grad()
+    def revive(self, candidates: Candidates) -> int:
+        """Set dead codes to encoder outputs: the vector, its sum m_j and its count N_j together.
+
+        A code is dead where N_j is below `revive_below`, and begins again at that count. Follows `update`, which
+        would otherwise make the vector of the old sums again.
+
+        Args:
+            candidates: this rank's; each takes the place of one code at most, and without any nothing changes.
+
+        Returns:
+            How many codes were set.
+        """
+        least = self._settings.revive_below
+        draws, z_e = of_all_ranks(candidates, self.size)
+        dead = torch.nonzero(self.ema_counts < least).squeeze(1)[: len(draws)]
+        self.codebook[dead] = z_e[: len(dead)]
+        self.ema_counts[dead] = least
+        self.ema_sums[dead] = least * z_e[: len(dead)]
+        return len(dead)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.seeding import hashed_uniform
-from clvq_exp.settings import Split
+from clvq_exp.settings import Split, TrainedWords
 
 AT_LEAST = 5
 """Occurrences of a word type that is kept."""
@@ -22,6 +22,16 @@ AT_MOST = 20
 """Words that are kept of a type."""
 _BLOCK = 16_384
 """Words that are read at once."""
+
+
+def trained_words(store: ActivationStore, which: TrainedWords, seed: int) -> NDArray[np.int64] | None:
+    """Rows of the training words that a codebook is made of; None for all."""
+    return None if which is TrainedWords.all else frequent_words(store, seed)
+
+
+def filter_identity(which: TrainedWords) -> list[int] | None:
+    """What of the filter can change a fit."""
+    return None if which is TrainedWords.all else [AT_LEAST, AT_MOST]
 
 
 def frequent_words(

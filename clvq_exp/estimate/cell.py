@@ -24,6 +24,7 @@ from clvq_exp.estimate.records import (
 )
 from clvq_exp.language_models.sources import fine_tuning_inputs, model_fingerprint
 from clvq_exp.records import LabelledTexts
+from clvq_exp.settings import AttributionAt
 
 UNTRAINED = "clvq_exp.concepts.kmeans_codes.KMeansCodes"
 _TARGETS = ("clvq_exp.concepts.clvq_vae.ClvqVae", UNTRAINED)
@@ -110,8 +111,10 @@ class _Names:
         stored = [config.activations.sub_word, config.activations.dtype, config.activations.batch_tokens]
         self.store = fingerprint([self.tables, stored])
         of_attribution: dict[str, Any] = plain(config.attribution)
-        of_attribution.pop("sentence_token_can_be_salient")
-        self.attribution = fingerprint([self.tables, of_attribution])
+        for name in ("sentence_token_can_be_salient", "salient_by"):
+            of_attribution.pop(name)
+        lower = config.layer_pair.lower if config.attribution.at is AttributionAt.lower_layer else None
+        self.attribution = fingerprint([self.tables, of_attribution, lower])
 
     def layer(self, layer: int) -> str:
         """One layer of the store."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.concepts.base import ConceptModel, unit_rows
-from clvq_exp.evaluation.projection import component, orthonormal, remove, remove_matched, without_direction
+from clvq_exp.concepts.base import ConceptModel, orthonormal, unit_rows
+from clvq_exp.evaluation.projection import component, remove, remove_matched, without_direction
 from clvq_exp.seeding import derived_seed, numpy_generator, torch_generator
 from clvq_exp.settings import Split
 
@@ -127,8 +127,9 @@ def _class_means(store: ActivationStore, layer: int) -> Float64[Tensor, "c d"]:
 class Removal:
     """One removal by one fitted model, and the controls beside it: what each sentence loses.
 
-    Bases are made when they are asked for, some sentences at a time. What is random hangs on the seed and on the
-    sentence's position, however many are asked for at once.
+    Where a word has fewer concepts than the removal has directions, the random directions, codes and words beside
+    it take away no more than its own do. Bases are made when they are asked for, some sentences at a time. What is
+    random hangs on the seed and on the sentence's position, however many are asked for at once.
     """
 
     model: ConceptModel
@@ -160,15 +161,20 @@ class Removal:
 
     @cached_property
     def rank(self) -> int:
-        """Directions that are removed at once."""
+        """Directions that are removed at once, at most: every sentence's basis has this many rows."""
         return self.own_basis(np.arange(1)).shape[1]
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """Directions of each sentence: fewer than `rank` where the salient word has fewer concepts."""
+        return np.minimum((self._salient_ids.numpy() >= 0).sum(1), self.rank)
 
     def own_basis(self, rows: NDArray[np.int64]) -> Float[Tensor, "n r d"]:
         """What the concepts of some sentences' salient words remove."""
         return self._directions(self._salient_ids[torch.from_numpy(rows)])
 
     @cached_property
-    def _salient_ids(self) -> Int64[Tensor, "n r"]:
+    def _salient_ids(self) -> Int64[Tensor, "n c"]:
         return torch.cat([self._ids(self.who.salient(rows)) for rows in self.who.blocks(BLOCK)])
 
     def _basis(self, condition: str, rows: NDArray[np.int64], draws: _Draws) -> Float[Tensor, "n r d"]:
@@ -176,28 +182,37 @@ class Removal:
         if condition == PERTURBED:
             return self.own_basis(rows)
         if condition == RANDOM_DIRECTION:
-            return orthonormal(torch.stack(list(islice(draws.normal, n))))
+            drawn = orthonormal(torch.stack(list(islice(draws.normal, n))))
+            return drawn * torch.from_numpy(np.arange(self.rank) < self.ranks[rows, None])[..., None]
         if condition == RANDOM_ACTIVE_CODE:
-            ids = _random_active(self._salient_ids.numpy()[rows], self.active, draws.codes)
-            return _known(self._directions(torch.from_numpy(np.maximum(ids, 0))), ids[:, 0])
+            own = self._salient_ids.numpy()[rows]
+            ids = _random_active(own, self.ranks[rows], self.active, draws.codes)
+            return self._directions(torch.from_numpy(ids))
         if condition == MEAN_DIRECTION:
             return fixed.mean.expand(n, 1, -1)
         if condition == CENTRED_CONCEPT:
             return without_direction(self.own_basis(rows), fixed.mean)
         if condition == OWN_CODE:
-            return self._directions(self._ids(self.who.h(rows)))
+            return self._directions(self._no_more_than_own(self._ids(self.who.h(rows)), rows))
         if condition == OTHER_WORD:
             words = _other_words(self.who, rows, draws.words)
             activations = self.who.store.gather_words(self.who.layer, torch.from_numpy(np.maximum(words, 0)))
-            return _known(self._directions(self._ids(activations)), words)
+            ids = self._no_more_than_own(self._ids(activations), rows)
+            return self._directions(torch.where(torch.from_numpy(words >= 0)[:, None], ids, -1))
         assert condition == CLASS_MEANS, condition
         return fixed.class_means[: self.rank].expand(n, -1, -1)
 
-    def _ids(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n r"]:
+    def _ids(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n c"]:
         return self.model.assign(activations).cpu()
 
-    def _directions(self, ids: Int64[Tensor, "n r"]) -> Float[Tensor, "n r d"]:
-        return self.model.directions(ids, self.name).cpu()
+    def _no_more_than_own(self, ids: Int64[Tensor, "n c"], rows: NDArray[np.int64]) -> Int64[Tensor, "n c"]:
+        """The first concepts of other activations: as many as these sentences lose by their own."""
+        return torch.where(torch.from_numpy(np.arange(ids.shape[1]) < self.ranks[rows, None]), ids, -1)
+
+    def _directions(self, ids: Int64[Tensor, "n c"]) -> Float[Tensor, "n r d"]:
+        """Zero rows where there is no concept; a method that always gives one need not know of -1."""
+        known = ids[:, :1] >= 0
+        return self.model.directions(torch.where(known, ids, 0), self.name).cpu() * known[..., None]
 
 
 class _Draws(NamedTuple):
@@ -236,21 +251,15 @@ def normal_rows(n: int, rank: int, width: int, generator: torch.Generator) -> It
         yield from torch.randn((size, rank, width), generator=generator)
 
 
-def _known(basis: Tensor, ids: NDArray[np.int64]) -> Float[Tensor, "n r d"]:
-    """Zero rows where there was nothing to choose (-1)."""
-    return basis.cpu() * torch.from_numpy(ids >= 0)[:, None, None]
-
-
 def _random_active(
-    own: NDArray[np.int64], active: NDArray[np.int64], generator: np.random.Generator
+    own: NDArray[np.int64], wanted: NDArray[np.int64], active: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """For each row, active concepts that are none of the row's own; -1 where there are too few."""
-    n, rank = own.shape
-    chosen = np.full((n, rank), -1, dtype=np.int64)
-    for row in range(n):
+    """For each row, some active concepts that are none of the row's own; -1 where there are too few."""
+    chosen = np.full(own.shape, -1, dtype=np.int64)
+    for row, n in enumerate(wanted):
         candidates = active[~np.isin(active, own[row])]
-        if len(candidates) >= rank:
-            chosen[row] = generator.choice(candidates, rank, replace=False)
+        if 0 < n <= len(candidates):
+            chosen[row, :n] = generator.choice(candidates, n, replace=False)
     return chosen
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -27,11 +27,11 @@ from clvq_exp.evaluation.controls import (
     Subjects,
     perturbed,
 )
-from clvq_exp.evaluation.probe import Probe, ProbeData, train_probe
+from clvq_exp.evaluation.probe import FoldProbes, Probe, ProbeData, train_fold_probes, train_probe
 from clvq_exp.evaluation.projection import remove
 from clvq_exp.evaluation.statistics import Outcomes
 from clvq_exp.seeding import derived_seed, numpy_generator
-from clvq_exp.settings import ProbeSettings, Split
+from clvq_exp.settings import ProbeSettings, ProbeTrainedOn, Split
 
 REFIT_HELD_OUT = 0.1
 """Share of the refit sentences that early stopping reads."""
@@ -53,9 +53,15 @@ class AblationPlan(NamedTuple):
 class Probes(NamedTuple):
     """Probes of one seed that hang on no method."""
 
-    original: Probe
+    original: Probe | FoldProbes
     refit_original: Probe | None
     """Trained on the refit sentences, untouched: what `refit` is to be held against; None for fewer than two."""
+
+    def predict(self, h: Float[Tensor, "n d"], rows: NDArray[np.int64]) -> Int64[Tensor, " n"]:
+        """Classes of some dev sentences, by their position, from representations that may be perturbed."""
+        if isinstance(self.original, FoldProbes):
+            return self.original.predict(h, torch.from_numpy(rows))
+        return self.original.predict(h)
 
 
 class RemovalOutcomes(NamedTuple):
@@ -82,10 +88,14 @@ class SeedAblation(NamedTuple):
 
 
 def train_probes(plan: AblationPlan, seed: int) -> Probes:
-    """The probes of one seed: trained on the training split, stopped on the validation split."""
-    train, validation = (_untouched(plan, split) for split in (Split.train, Split.validation))
+    """The probes of one seed: trained on the training split and stopped on the validation split, or inside dev."""
     probe_seed = derived_seed(seed, "probe")
-    original = train_probe(train, validation, plan.n_classes, plan.probe, probe_seed)
+    if plan.probe.trained_on is ProbeTrainedOn.dev_folds:
+        dev = ProbeData(lambda rows: plan.dev.h(rows.numpy()), plan.dev.labels)
+        original = train_fold_probes(dev, plan.n_classes, plan.probe, probe_seed)
+    else:
+        train, validation = (_untouched(plan, split) for split in (Split.train, Split.validation))
+        original = train_probe(train, validation, plan.n_classes, plan.probe, probe_seed)
     if len(plan.refit) < 2:  # one to train on and one to stop by
         return Probes(original, None)
     return Probes(original, _refit_probe(plan, plan.refit.h, probe_seed))
@@ -115,9 +125,9 @@ def ablate(plan: AblationPlan, removal: Removal, probes: Probes, block: int = BL
     for rows, bases in removal.blocks(size=block):
         h, labels = plan.dev.h(rows), all_labels[torch.from_numpy(rows)]
         length = h.norm(dim=1).clamp(min=torch.finfo(h.dtype).tiny)
-        correct[ORIGINAL].append(probes.original.predict(h) == labels)
+        correct[ORIGINAL].append(probes.predict(h, rows) == labels)
         for name, left in perturbed(h, bases):
-            correct[name].append(probes.original.predict(left) == labels)
+            correct[name].append(probes.predict(left, rows) == labels)
             shares[name].append((h - left).norm(dim=1) / length)
         if refit is not None and probes.refit_original is not None:
             correct[REFIT].append(refit.predict(remove(h, bases[PERTURBED])) == labels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.explanations.word_attributions import WordAttributions
+from clvq_exp.settings import SalientBy
 
 
 class SalientWords(NamedTuple):
@@ -20,21 +21,25 @@ class SalientWords(NamedTuple):
     word_rows: NDArray[np.int64]
     """Row of each sentence's salient word in the store."""
     scores: NDArray[np.float32]
-    """Its attribution, in logits."""
+    """Its attribution, in logits or as a share (`attribution.word_score`)."""
     special: NDArray[np.bool_]
     """Whether it is the sentence token."""
 
 
 def choose_salient_words(
-    attributions: WordAttributions, store: ActivationStore, sentence_token_allowed: bool
+    attributions: WordAttributions,
+    store: ActivationStore,
+    sentence_token_allowed: bool,
+    by: SalientBy = SalientBy.score,
 ) -> SalientWords:
-    """The word of highest score of each sentence (section 4.1.1).
+    """The salient word of each sentence (section 4.1.1).
 
     Args:
         attributions: scores of all stored words of the sentences.
         store: where the words are.
         sentence_token_allowed: whether [CLS] may be chosen. Where a sentence has no other word, it is chosen
             all the same.
+        by: what the salient word is highest in: its score, or the score's absolute value. The first of several.
     """
     special = store.word_column("special").to_numpy(zero_copy_only=False)[attributions.word_rows]
     lengths = store.sentences.n_words[attributions.sentences]
@@ -42,6 +47,8 @@ def choose_salient_words(
     chosen: list[int] = []
     for start, end in pairwise(starts):
         scores = attributions.scores[start:end].astype(np.float64)
+        if by is SalientBy.absolute_score:
+            scores = np.abs(scores)
         if not sentence_token_allowed and not special[start:end].all():
             scores[special[start:end]] = -np.inf
         chosen.append(int(start) + int(np.argmax(scores)))

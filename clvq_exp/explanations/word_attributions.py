@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
-from clvq_exp.explanations.attribution import SentenceAttribution, attribute
+from clvq_exp.explanations.attribution import SentenceAttribution, attribute, attributed_layer
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.parts import Ledger
 from clvq_exp.settings import AttributionSettings
@@ -47,7 +47,7 @@ class WordAttributions(NamedTuple):
     word_rows: NDArray[np.int64]
     """Rows of their words in the store."""
     scores: NDArray[np.float32]
-    """Score of each of those words, in logits."""
+    """Score of each of those words, in logits or as a share (`attribution.word_score`)."""
     logits: NDArray[np.float32]
     """Per sentence: the class logits, n x classes."""
     prediction: NDArray[np.int64]
@@ -63,6 +63,7 @@ def attribute_sentences(
     store: ActivationStore,
     sentences: NDArray[np.int64],
     settings: AttributionSettings,
+    layer: int = 0,
 ) -> WordAttributions:
     """Attributions of some sentences of a store, made once; a killed run goes on behind its last part.
 
@@ -71,19 +72,22 @@ def attribute_sentences(
         model: the language model of the store.
         store: whose texts and words are meant.
         sentences: rows of the sentences, ascending.
-        settings: steps and tolerance.
+        settings: path, steps and tolerance, how words are scored.
+        layer: layer l, where the path leads if `settings.at` asks for it.
     """
     inputs = {
         "store": store.tables.name,
         "sentences": hashlib.sha256(sentences.astype("<i8").tobytes()).hexdigest(),
         "steps": settings.steps,
         "adaptive": [settings.max_steps, settings.tolerance] if settings.adaptive else None,
+        "path": [attributed_layer(settings, layer), settings.baseline],
+        "word_score": settings.word_score,
         "batch_tokens": settings.batch_tokens,
         "part": PART,
         "device": model.device.type,
     }
     folder = cache.get_or_make(
-        "attributions", inputs, lambda out: _make(out, model, store, sentences, settings), resumable=True
+        "attributions", inputs, lambda out: _make(out, model, store, sentences, settings, layer), resumable=True
     )
     words = pq.read_table(folder / _WORDS)
     rows = pq.read_table(folder / _SENTENCES)
@@ -108,13 +112,14 @@ def _make(
     store: ActivationStore,
     sentences: NDArray[np.int64],
     settings: AttributionSettings,
+    layer: int,
 ) -> None:
     ledger = Ledger(out)
     parts = list(_parts(out, sentences))
     with tqdm(total=len(sentences), desc="attribution", unit="sentence") as progress:
         for part in parts:
             if not (ledger.has_file(part.words) and ledger.has_file(part.rows)):
-                _make_part(part, model, store, settings)
+                _make_part(part, model, store, settings, layer)
                 ledger.enter_file(part.words)
                 ledger.enter_file(part.rows)
             progress.update(len(part.sentences))
@@ -132,9 +137,11 @@ def _parts(out: Path, sentences: NDArray[np.int64]) -> Iterator[_Part]:
         yield _Part(words, rows, sentences[start : start + PART])
 
 
-def _make_part(part: _Part, model: LanguageModel, store: ActivationStore, settings: AttributionSettings) -> None:
+def _make_part(
+    part: _Part, model: LanguageModel, store: ActivationStore, settings: AttributionSettings, layer: int
+) -> None:
     texts: Sequence[str] = store.sentence_column("text").take(pa.array(part.sentences)).to_pylist()
-    results = attribute(model, texts, settings)
+    results = attribute(model, texts, settings, layer)
     first_word = store.sentences.first_word[part.sentences]
     rows = [start + np.arange(len(result.words)) for start, result in zip(first_word, results, strict=True)]
     words = {"word_row": np.concatenate(rows), "score": np.concatenate([result.words for result in results])}

@@ -14,6 +14,20 @@ class AlphaMode(Enum):
     fixed = "fixed"  # the given weight
 
 
+class LinearStart(Enum):
+    """What the encoder's linear map W, b (eq. 1) starts as."""
+
+    default = "default"  # PyTorch's own draw (Table 11)
+    identity = "identity"  # W the identity, b zero
+
+
+class SelfAttention(Enum):
+    """Which words of its sentence a word sees in the decoder's self-attention (section 2.4)."""
+
+    bidirectional = "bidirectional"  # all of them: the paper's text
+    later_words = "later_words"  # itself and those behind it
+
+
 class DecoderMemory(Enum):
     """What the decoder's cross-attention looks at (section 2.4)."""
 
@@ -38,6 +52,27 @@ class EmaStart(Enum):
     corpus = "corpus"  # words of each code in the whole training split
 
 
+class TrainedWords(Enum):
+    """Which training words the codebook starts from, and encoder, codebook and decoder are trained on."""
+
+    all = "all"
+    frequent = "frequent"  # types with at least 5 occurrences, at most 20 kept of each; the sentence token always
+
+
+class PerplexityOver(Enum):
+    """Which words of the validation split perplexity is of."""
+
+    split = "split"  # all of them
+    last_batch = "last_batch"  # those of the last batch, in the store's order
+
+
+class WordsOfConcepts(Enum):
+    """Which code a training word counts for when a concept's words are listed (section 4.2.2)."""
+
+    nearest_code = "nearest_code"  # after training
+    sampled_code = "sampled_code"  # drawn for it in training, the last draw before the weights that are kept
+
+
 class TargetLayer(Enum):
     """Which layer the decoder rebuilds."""
 
@@ -55,6 +90,8 @@ class EncoderSettings:
     """The weight itself under `alpha_mode=fixed`, 0 to 1."""
     alpha_start: float = 0.2
     """Start of the learned parameter a (before the sigmoid)."""
+    linear_start: LinearStart = LinearStart.default
+    """What W and b start as."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,16 @@ class QuantizerSettings:
     """gamma of appendix A.2, 0 to 1."""
     ema_start: EmaStart = EmaStart.batch_share
     """Counts that the EMA starts from."""
+    ema_smoothing: float = 0.0
+    """Epsilon of the Laplace smoothing of the EMA's counts, in words; 0: none, as in A.2."""
+    revive_below: float = 0.0
+    """EMA count, in words of a batch, below which a code is set to a random encoder output; 0: never."""
+    trained_words: TrainedWords = TrainedWords.all
+    """Training words that are trained on."""
+    perplexity_over: PerplexityOver = PerplexityOver.split
+    """Words that perplexity is of."""
+    words_of_concepts: WordsOfConcepts = WordsOfConcepts.nearest_code
+    """Codes by which a concept's words are listed."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +136,8 @@ class DecoderSettings:
     """Dropout rate, 0 to 1."""
     memory: DecoderMemory = DecoderMemory.encoder
     """What the cross-attention looks at."""
+    self_attention: SelfAttention = SelfAttention.bidirectional
+    """Which words a word sees in self-attention."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from clvq_exp.settings.method import DecoderMemory
+from clvq_exp.settings.method import (
+    DecoderMemory,
+    EmaStart,
+    LinearStart,
+    PerplexityOver,
+    SelfAttention,
+    TrainedWords,
+    WordsOfConcepts,
+)
 from clvq_exp.settings.subject import LabelTokens
 
 
@@ -41,6 +49,41 @@ class WeightDecayOn(Enum):
     everything = "everything"
 
 
+class AttributionAt(Enum):
+    """Where Layer Integrated Gradients leads its path."""
+
+    embeddings = "embeddings"  # the output of the embeddings (A.7)
+    lower_layer = "lower_layer"  # the output of layer l
+
+
+class AttributionBaseline(Enum):
+    """Where that path begins."""
+
+    pad_ids = "pad_ids"  # pad ids in the text's place, special tokens and prompt kept
+    token_zero = "token_zero"  # token id 0 in the place of every token
+
+
+class WordScore(Enum):
+    """A word's attribution, from those of its sub-words."""
+
+    sum = "sum"  # their sum, in logits
+    max_absolute = "max_absolute"  # the largest absolute value, as a share of the L2 norm over all sub-words
+
+
+class SalientBy(Enum):
+    """What the salient word is highest in."""
+
+    score = "score"  # section 4.1.1
+    absolute_score = "absolute_score"
+
+
+class ProbeTrainedOn(Enum):
+    """What a probe learns from, and what it is stopped on."""
+
+    training_split = "training_split"  # the training split; stopped on the validation split
+    dev_folds = "dev_folds"  # the other folds of dev; stopped on the fold that it then reads
+
+
 @dataclass(frozen=True)
 class ActivationSettings:
     """Extraction and storage of activations."""
@@ -60,25 +103,74 @@ class ProtocolSettings:
     """Where the paper's text and good practice differ; `docs/protocols.md` has the table."""
 
     name: str
-    """`paper` or `strict`."""
+    """`paper`, `reference` or `strict`."""
+    linear_start: LinearStart
+    """Default of `encoder.linear_start`."""
+    self_attention: SelfAttention
+    """Default of `decoder.self_attention`."""
     decoder_memory: DecoderMemory
     """Default of `decoder.memory`."""
+    trained_words: TrainedWords
+    """Default of `quantizer.trained_words`."""
+    ema_start: EmaStart
+    """Default of `quantizer.ema_start`."""
+    ema_smoothing: float
+    """Default of `quantizer.ema_smoothing`, words."""
     weight_decay_on: WeightDecayOn
-    """Which parameters decay."""
+    """Default of `weight_decay_on`."""
     max_epochs: int
     """Default of `trainer.max_epochs`."""
     patience: int
     """Default of `trainer.patience`, epochs."""
+    attribution_at: AttributionAt
+    """Default of `attribution.at`."""
+    attribution_baseline: AttributionBaseline
+    """Default of `attribution.baseline`."""
     attribution_steps: int
     """Default of `trainer.attribution_steps`."""
     attribution_adaptive: bool
-    """Double the steps per sentence until the convergence delta is small."""
+    """Default of `attribution.adaptive`."""
+    word_score: WordScore
+    """Default of `attribution.word_score`."""
+    salient_by: SalientBy
+    """Default of `attribution.salient_by`."""
     sentence_token_can_be_salient: bool
-    """Whether [CLS] may be the salient word."""
+    """Default of `attribution.sentence_token_can_be_salient`."""
     label_tokens: LabelTokens
     """Default of `model.label_tokens`."""
+    perplexity_over: PerplexityOver
+    """Default of `quantizer.perplexity_over`."""
+    probe_trained_on: ProbeTrainedOn
+    """Default of `probe.trained_on`."""
+    words_of_concepts: WordsOfConcepts
+    """Default of `quantizer.words_of_concepts`."""
     remove_duplicates: bool
     """Drop repeated texts, also across splits."""
+
+
+PROTOCOL_KEYS = {
+    "encoder.linear_start": "linear_start",
+    "decoder.self_attention": "self_attention",
+    "decoder.memory": "decoder_memory",
+    "quantizer.trained_words": "trained_words",
+    "quantizer.ema_start": "ema_start",
+    "quantizer.ema_smoothing": "ema_smoothing",
+    "weight_decay_on": "weight_decay_on",
+    "trainer.max_epochs": "max_epochs",
+    "trainer.patience": "patience",
+    "attribution.at": "attribution_at",
+    "attribution.baseline": "attribution_baseline",
+    "attribution.steps": "attribution_steps",
+    "attribution.adaptive": "attribution_adaptive",
+    "attribution.word_score": "word_score",
+    "attribution.salient_by": "salient_by",
+    "attribution.sentence_token_can_be_salient": "sentence_token_can_be_salient",
+    "model.label_tokens": "label_tokens",
+    "quantizer.perplexity_over": "perplexity_over",
+    "probe.trained_on": "probe_trained_on",
+    "quantizer.words_of_concepts": "words_of_concepts",
+}
+"""Keys that take their value from a field of the protocol; `remove_duplicates` is read from it directly."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +243,14 @@ class AttributionSettings:
     """Sub-words (padding included) of one internal batch."""
     sentence_token_can_be_salient: bool = True
     """Whether [CLS] may be the salient word."""
+    at: AttributionAt = AttributionAt.embeddings
+    """Where the path leads."""
+    baseline: AttributionBaseline = AttributionBaseline.pad_ids
+    """Where the path begins."""
+    word_score: WordScore = WordScore.sum
+    """A word's score from those of its sub-words."""
+    salient_by: SalientBy = SalientBy.score
+    """What the salient word is highest in."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +268,11 @@ class ProbeSettings:
     max_epochs: int = 100
     """Epochs at most."""
     patience: int = 5
-    """Epochs without a better held-out loss before stopping."""
+    """Epochs without a better held-out loss (under `trained_on=dev_folds`: accuracy) before stopping."""
+    trained_on: ProbeTrainedOn = ProbeTrainedOn.training_split
+    """What it learns from."""
+    folds: int = 20
+    """Folds of dev under `trained_on=dev_folds`."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +291,24 @@ class EvaluationSettings:
     """Sentences shown in the report."""
     seed: int = 1234
     """Seed of bootstrap, permutations and choice of examples; not varied by `seeds`."""
+
+
+@dataclass(frozen=True)
+class SpecificitySettings:
+    """Specificity of the concepts (revision 4.2.1)."""
+
+    shuffles: int = 100
+    """Draws of shuffled labels behind each baseline; 0 leaves the baselines out."""
+    sentences: int = 4000
+    """Training sentences whose pairs are compared, drawn without replacement; 0 means all."""
+    min_count: int = 5
+    """Times that a content word must occur under each of the two labels compared, at least 1."""
+    examples: int = 50
+    """Words that the table of examples shows, for each seed."""
+    largest_matching: int = 4096
+    """Concepts up to which codebooks are matched over seeds: memory grows with the square, time with the cube."""
+    seed: int = 1234
+    """Seed of the shuffled labels and of the drawn sentences; not varied by `seeds`."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_batch_of_one_sentence__trains(model: EncoderModel, tmp_path: Path) -> N
     fitted = fit(store, tmp_path / "work", settings(3, batch_size=1, micro_batch_words=1))
     start, end = store.word_range(Split.train)
     assert int(fitted.member_counts.sum()) == end - start
-    losses = [record.train_loss for record in fitted.summary.history if record.train_loss is not None]
+    losses = [record["train_loss"] for record in fitted.summary.history if record["train_loss"] is not None]
     assert len(losses) == 2
     assert all(0 < loss < float("inf") for loss in losses)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
-from clvq_exp.settings import AlphaMode, EncoderSettings
+from clvq_exp.settings import AlphaMode, EncoderSettings, LinearStart
 
 
 def by_hand(encoder: AdaptiveResidualEncoder, x: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -63,3 +63,21 @@ def test_encoder__alpha_is_learned_only_where_it_is_adaptive() -> None:
         "norm.weight",
         "norm.bias",
     }
+
+
+def test_encoder__identity_start_is_the_layer_norm_of_the_word_by_hand() -> None:
+    settings = EncoderSettings(AlphaMode.fixed, alpha=0.5, linear_start=LinearStart.identity)
+    encoder = AdaptiveResidualEncoder(2, settings)
+    found = encoder(torch.tensor([[1.0, 3.0], [4.0, -4.0]])).detach()
+    # LN of (1, 3) is (-1, 1), of (4, -4) it is (1, -1); half the word, half its norm.
+    torch.testing.assert_close(found, torch.tensor([[0.0, 2.0], [2.5, -2.5]]), rtol=1e-5, atol=1e-5)
+
+
+def test_encoder__identity_start_draws_as_many_numbers_as_the_default() -> None:
+    drawn = []
+    for start in LinearStart:
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            AdaptiveResidualEncoder(4, EncoderSettings(linear_start=start))
+            drawn.append(torch.rand(3))  # what the decoder behind it would draw
+    assert torch.equal(*drawn)

@@ -21,6 +21,7 @@ from clvq_exp.concepts.quantizer import (
     sampling_probabilities,
     squared_distances,
 )
+from clvq_exp.concepts.revival import Candidates, drawn
 from clvq_exp.records import CodeStatistics
 from clvq_exp.seeding import hashed_uniform
 from clvq_exp.settings import QuantizerSettings
@@ -150,6 +151,79 @@ def test_ema__an_unused_code_does_not_move_however_long_it_waits() -> None:
     assert model.codebook[1].item() == pytest.approx(7.0, rel=1e-3)
 
 
+def test_ema__laplace_smoothing_over_two_steps_by_hand() -> None:
+    model = quantizer(torch.tensor([[1.0], [10.0]]), ema_decay=0.5, ema_smoothing=0.25)
+    model.update(CodeStatistics(torch.tensor([3.0, 0.0]), torch.tensor([[6.0], [0.0]])))
+    # N = (0.5 + 1.5, 0.5) = (2, 0.5), smoothed (2.25, 0.75) * 2.5 / 3; m = (0.5 + 3, 5)
+    torch.testing.assert_close(model.ema_counts, torch.tensor([1.875, 0.625]))
+    torch.testing.assert_close(model.codebook, torch.tensor([[3.5 / 1.875], [5 / 0.625]]))
+    model.update(CodeStatistics(torch.tensor([1.0, 1.0]), torch.tensor([[2.0], [9.0]])))
+    # The smoothed counts are what is carried on: N = (1.4375, 0.8125), of sum 2.25; m = (2.75, 7)
+    counts = torch.tensor([1.6875, 1.0625]) * 2.25 / 2.75
+    torch.testing.assert_close(model.ema_counts, counts)
+    torch.testing.assert_close(model.codebook[:, 0], torch.tensor([2.75, 7.0]) / counts)
+
+
+def test_ema__without_smoothing_the_second_step_is_a2() -> None:
+    model = quantizer(torch.tensor([[1.0], [10.0]]), ema_decay=0.5)
+    model.update(CodeStatistics(torch.tensor([3.0, 0.0]), torch.tensor([[6.0], [0.0]])))
+    assert model.ema_counts.tolist() == [2.0, 0.5]
+    assert model.codebook[:, 0].tolist() == [3.5 / 2, 10.0]
+
+
+def test_ema__smoothing_of_nothing_at_all_stays_finite() -> None:
+    model = quantizer(torch.tensor([[1.0], [2.0]]), torch.zeros(2), ema_smoothing=1e-5)
+    model.update(CodeStatistics(torch.zeros(2), torch.zeros(2, 1)))
+    assert model.codebook[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_ema_start__ones_takes_the_codes_themselves_as_sums() -> None:
+    codes = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    model = quantizer(codes, torch.ones(2))
+    assert torch.equal(model.ema_sums, codes)
+
+
+def test_revival__sets_vector_sum_and_count_of_dead_codes_only() -> None:
+    codes = torch.tensor([[1.0, 0.0], [0.0, 5.0], [7.0, 7.0]])
+    model = quantizer(codes, torch.tensor([4.0, 0.5, 0.1]), ema_decay=0.5, revive_below=2.0)
+    words = torch.tensor([[3.0, 3.0], [8.0, 8.0], [9.0, 9.0]])
+    model.update(CodeStatistics(torch.tensor([4.0, 0.0, 0.0]), torch.tensor([[8.0, 0.0], [0.0, 0.0], [0.0, 0.0]])))
+    live = model.codebook[0].clone()
+    assert model.revive(Candidates(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64), words)) == 2
+    assert torch.equal(model.codebook, torch.stack([live, words[0], words[1]]))
+    assert model.ema_counts.tolist() == [4.0, 2.0, 2.0]
+    assert model.ema_sums.tolist() == [[6.0, 0.0], [6.0, 6.0], [16.0, 16.0]]
+    # A next step in which nobody uses them does not bring the old vectors back.
+    model.update(CodeStatistics(torch.tensor([4.0, 0.0, 0.0]), torch.zeros(3, 2)))
+    torch.testing.assert_close(model.codebook[1:], words[:2])
+
+
+def test_revival__too_few_words_revive_as_many_codes() -> None:
+    model = quantizer(torch.zeros(3, 1), torch.zeros(3), revive_below=1.0)
+    one = Candidates(torch.tensor([0.5], dtype=torch.float64), torch.tensor([[4.0]]))
+    assert model.revive(one) == 1
+    assert model.codebook[:, 0].tolist() == [4.0, 0.0, 0.0]
+    assert model.revive(Candidates(one.draws[:0], one.z_e[:0])) == 0
+
+
+def test_revival__candidates_hang_on_words_and_step_not_on_the_cut() -> None:
+    torch.manual_seed(3)
+    z, real, ids = as_batch(torch.randn(12, 2))
+    whole = drawn(None, z, real, ids, (0, 1, 2), most=4)
+    assert len(whole.z_e) == 4
+    assert whole.draws.tolist() == sorted(hashed_uniform(ids[0], 0, 1, 2, "revival").tolist())[:4]
+    order = torch.randperm(12)
+    parts = None
+    for chosen in order.split(5):
+        padded = torch.cat([chosen, chosen[:1]])  # and one word of padding, which is never drawn
+        there = torch.ones(1, len(padded), dtype=torch.bool)
+        there[0, -1] = False
+        parts = drawn(parts, z[:, padded], there, ids[:, padded], (0, 1, 2), most=4)
+    assert torch.equal(parts.z_e, whole.z_e)
+    other = drawn(None, z, real, ids, (0, 1, 3), most=4)
+    assert not torch.equal(other.z_e, whole.z_e), "another step draws other words"
+
+
 def test_quantizer__padding_takes_no_part() -> None:
     torch.manual_seed(1)
     model = quantizer(torch.randn(6, 4), top_k=3)
@@ -212,6 +286,33 @@ def _rank(rank: int, folder: str, queue: multiprocessing.Queue) -> None:
         model.update(model.statistics(z, real, model(z, real, ids, None).codes))
     queue.put((rank, model.codebook.tolist(), model.ema_counts.tolist()))
     torch.distributed.destroy_process_group()
+
+
+def _reviving_rank(rank: int, folder: str, queue: multiprocessing.Queue) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    model = quantizer(torch.zeros(3, 1), torch.zeros(3), revive_below=1.0)
+    z, real, ids = as_batch(torch.arange(4.0)[:, None])
+    own = slice(0, 1) if rank == 0 else slice(1, 4)
+    model.revive(drawn(None, z[:, own], real[:, own], ids[:, own], (0, 0, 0), most=3))
+    queue.put((rank, model.codebook[:, 0].tolist()))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_revival__two_ranks_set_the_same_codes_as_one_process(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    ranks = [context.Process(target=_reviving_rank, args=(rank, str(tmp_path), queue)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    found = [queue.get(timeout=120)[1] for _ in ranks]
+    for process in ranks:
+        process.join(timeout=60)
+    alone = quantizer(torch.zeros(3, 1), torch.zeros(3), revive_below=1.0)
+    alone.revive(drawn(None, *as_batch(torch.arange(4.0)[:, None]), (0, 0, 0), most=3))
+    assert found == [alone.codebook[:, 0].tolist()] * 2
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,6 +201,124 @@ def test_class_means__take_no_more_than_the_removal_s_rank(
     assert len(fixed.class_means) == 2
     assert found["perturbed"].basis.shape[1] == found["class_means"].basis.shape[1] == 1
     assert found["random_direction"].basis.shape[1] == found["random_active_code"].basis.shape[1] == 1
+
+
+# --- words with several concepts, fewer, or none
+
+
+@pytest.fixture
+def neurons(axes: Any) -> Any:
+    """Concept i is active on what lies along axis i beyond 0.5; up to ten of a word, the most active first."""
+
+    class Neurons(type(axes)):
+        removals = ("top_10", "top_1")
+
+        def assign(self, activations: Tensor) -> Tensor:
+            top = activations.topk(10, dim=1)
+            return torch.where(top.values > 0.5, top.indices, -1)
+
+        def directions(self, ids: Tensor, removal: str) -> Tensor:
+            kept = ids[:, : int(removal.removeprefix("top_"))]
+            return self.vectors()[kept.clamp(min=0)] * (kept >= 0)[..., None]
+
+    return Neurons(24, 24)
+
+
+def active_along(*axes: int, width: int = 24) -> Tensor:
+    """A word; the axis named first is the most active."""
+    word = torch.zeros(width)
+    word[list(axes)] = torch.arange(len(axes), 0, -1) + 1.0
+    return word
+
+
+def several(make_store: Any, sentence: type[Any]) -> tuple[ActivationStore, Subjects]:
+    """Three sentences: sentence token, salient word, another word, with 2, 3, 4; 4, 12, 1; and 3, 0, 2 neurons."""
+    words = (
+        (active_along(0, 1), active_along(2, 3, 4), active_along(5, 6, 7, 8)),
+        (active_along(9, 10, 11, 12), active_along(*range(12)), active_along(13)),
+        (active_along(0, 1, 2), active_along(), active_along(3, 4)),
+    )
+    dev = [sentence(torch.stack(each), index % 2) for index, each in enumerate(words)]
+    train = [sentence(torch.stack([active_along(axis), active_along(0)]), axis % 2) for axis in range(24)]
+    store = make_store({Split.train: train, Split.dev: dev})
+    rows = store.sentence_ids(Split.dev)
+    return store, Subjects(store, LAYER, rows, store.sentences.first_word[rows] + 1)
+
+
+@pytest.fixture
+def of_several(make_store: Any, sentence: type[Any], neurons: Any) -> Callable[..., dict[str, Tensor]]:
+    """removal, active concepts -> condition -> bases of the three sentences."""
+    store, who = several(make_store, sentence)
+    return lambda removal, active=range(24): bases_of(neurons, store, who, removal, active)
+
+
+def bases_of(
+    neurons: Any, store: ActivationStore, who: Subjects, removal: str, active: Sequence[int]
+) -> dict[str, Tensor]:
+    asked = Removal(neurons, who, layer_directions(store, LAYER), np.array(active), removal, 0)
+    assert asked.ranks.tolist() == {"top_10": [3, 10, 0], "top_1": [1, 1, 0]}[removal]
+    assert asked.rank == int(removal.removeprefix("top_")), "whatever the first sentence has"
+    return {name: each.basis for name, each in conditions(asked).items()}
+
+
+def axes_of(basis: Tensor) -> list[set[int]]:
+    """The axes that each sentence loses."""
+    return [set(each.abs().argmax(1)[each.abs().sum(1) > 0].tolist()) for each in basis]
+
+
+def test_several_concepts__the_own_ones_are_removed(of_several: Any) -> None:
+    assert axes_of(of_several("top_10")["perturbed"]) == [{2, 3, 4}, set(range(10)), set()]
+    assert axes_of(of_several("top_1")["perturbed"]) == [{2}, {0}, set()]
+
+
+@pytest.mark.parametrize(("removal", "ranks"), [("top_10", (3, 10, 0)), ("top_1", (1, 1, 0))])
+def test_several_concepts__random_directions_are_as_many(
+    of_several: Any, removal: str, ranks: tuple[int, ...]
+) -> None:
+    basis = of_several(removal)["random_direction"]
+    for each, rank in zip(basis, ranks, strict=True):
+        gram = torch.zeros(len(each), len(each))
+        gram[:rank, :rank] = torch.eye(rank)
+        assert torch.allclose(each @ each.T, gram, atol=1e-5)
+
+
+def test_several_concepts__random_active_ones_are_as_many_and_none_of_the_own(of_several: Any) -> None:
+    lost = axes_of(of_several("top_10", range(1, 24))["random_active_code"])
+    assert [len(each) for each in lost] == [3, 10, 0]
+    assert not lost[0] & {0, 2, 3, 4}, "concept 0 is not active"
+    assert not lost[1] & set(range(10))
+    one = axes_of(of_several("top_1", [2, 3, 4, 5])["random_active_code"])
+    assert one == [{5}, set(), set()], "none of a word's own, though one alone is removed"
+
+
+def test_several_concepts__too_few_active_ones_leave_the_sentence_untouched(of_several: Any) -> None:
+    lost = axes_of(of_several("top_10", [2, 20, 21, 22])["random_active_code"])
+    assert lost == [{20, 21, 22}, set(), set()]
+
+
+def test_several_concepts__other_words_lose_no_more_than_the_salient_one(of_several: Any) -> None:
+    found = of_several("top_10")
+    assert axes_of(found["own_code"]) == [{0, 1}, {9, 10, 11, 12}, set()], "the sentence token's neurons"
+    lost = axes_of(found["other_word"])
+    assert lost[0] in ({0, 1}, {5, 6, 7}), "three of the last word's four"
+    assert lost[1] in ({9, 10, 11, 12}, {13})
+    assert lost[2] == set()
+
+
+def test_several_concepts__matched_controls_move_as_far_whatever_the_block(
+    make_store: Any, sentence: type[Any], neurons: Any
+) -> None:
+    store, who = several(make_store, sentence)
+    removal = Removal(neurons, who, layer_directions(store, LAYER), np.arange(24), "top_10", 0)
+    found = conditions(removal)
+    h = who.h(all_of(who))
+    length = (h - found["perturbed"].h).norm(dim=1)
+    # No sentence token lies along what is removed but the second's, by its axis 9 alone: 5 of (5, 4, 3, 2).
+    torch.testing.assert_close(length, torch.tensor([0.0, 5.0, 0.0]))
+    torch.testing.assert_close((h - found["random_direction_norm_matched"].h).norm(dim=1), length)
+    for size in (1, 2):
+        again = conditions(removal, size)
+        assert all(torch.equal(again[name].basis, each.basis) for name, each in found.items())
 
 
 # --- some sentences at a time

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.evaluation.controls import Removal, Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, RemovalOutcomes, ablate, ablate_all, train_probes
-from clvq_exp.settings import ProbeSettings, Split
+from clvq_exp.evaluation.probe import FoldProbes
+from clvq_exp.settings import ProbeSettings, ProbeTrainedOn, Split
 
 LAYER = 2
 PROBE = ProbeSettings(hidden=8, learning_rate=1e-2, max_epochs=12, dropout=0.0)
@@ -135,3 +137,36 @@ def test_ablate_all__gives_the_removals_of_each_seed(labelled_store: ActivationS
     a, b = (next(removals["concept"][seed].blocks()).bases for seed in (3, 5))
     assert not torch.equal(a["random_direction"], b["random_direction"])
     assert torch.equal(a["perturbed"], b["perturbed"])
+
+
+def test_dev_folds__read_every_dev_sentence_with_the_probe_of_its_fold(
+    labelled_store: ActivationStore, axes: Any
+) -> None:
+    settings = replace(PROBE, trained_on=ProbeTrainedOn.dev_folds, folds=5)
+    of = plan(labelled_store, n_refit=0)._replace(probe=settings)
+    probes = train_probes(of, 0)
+    assert isinstance(probes.original, FoldProbes)
+    assert torch.bincount(probes.original.folds).tolist() == [40] * 5
+    found = ablate_all(of, {0: axes}, {0: probes})[0]["concept"].correct
+    assert found["original"].mean() > 0.95
+    assert 0.35 < found["perturbed"].mean() < 0.65
+    h = of.dev.h(np.arange(len(of.dev)))
+    by_hand = torch.stack(
+        [
+            probes.original.probes[fold].predict(h[row : row + 1])[0]
+            for row, fold in enumerate(probes.original.folds)
+        ]
+    )
+    assert np.array_equal(found["original"][0], (by_hand == of.dev.labels).numpy())
+
+
+def test_dev_folds__take_no_probe_from_the_training_split(labelled_store: ActivationStore) -> None:
+    settings = replace(PROBE, trained_on=ProbeTrainedOn.dev_folds, folds=2, max_epochs=1)
+    of = plan(labelled_store, n_refit=20)._replace(probe=settings)
+    folds, split = (
+        train_probes(of, 0),
+        train_probes(of._replace(probe=replace(settings, trained_on=PROBE.trained_on)), 0),
+    )
+    assert not isinstance(split.original, FoldProbes)
+    assert folds.refit_original is not None
+    assert torch.equal(folds.refit_original.layers[0].weight, split.refit_original.layers[0].weight)

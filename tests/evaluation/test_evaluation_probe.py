@@ -7,7 +7,15 @@ import torch
 from torch.nn import functional
 
 import clvq_exp.evaluation.probe as probe_module
-from clvq_exp.evaluation.probe import Probe, ProbeData, train_probe
+from clvq_exp.evaluation.probe import (
+    FoldProbes,
+    Probe,
+    ProbeData,
+    measure_error,
+    stratified_folds,
+    train_fold_probes,
+    train_probe,
+)
 from clvq_exp.settings import ProbeSettings
 
 SMALL = ProbeSettings(hidden=16, learning_rate=1e-2, max_epochs=15)
@@ -115,3 +123,96 @@ def test_probe__has_the_paper_s_shape() -> None:
     assert [tuple(each.shape) for each in probe.parameters()] == [(64, 10), (64,), (3, 64), (3,)]
     assert isinstance(probe.layers[2], torch.nn.Dropout)
     assert probe.layers[2].p == 0.2
+
+
+# ---------------------------------------------------------------- folds of dev
+
+
+class Constant(Probe):
+    """Answers with one class whatever it reads."""
+
+    def __init__(self, answer: int) -> None:
+        super().__init__(2, 3, SMALL)
+        self.answer = answer
+
+    def predict(self, h: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(h),), self.answer)
+
+
+def test_fold_probes__each_reads_the_sentences_of_its_own_fold() -> None:
+    probes = FoldProbes([Constant(0), Constant(1), Constant(2)], torch.tensor([2, 0, 1, 1, 0, 2]))
+    assert probes.predict(torch.zeros(6, 2), torch.arange(6)).tolist() == [2, 0, 1, 1, 0, 2]
+    assert probes.predict(torch.zeros(3, 2), torch.tensor([5, 1, 2])).tolist() == [2, 0, 1]
+    assert probes.predict(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
+def test_folds__spread_every_class_evenly() -> None:
+    labels = torch.tensor([0] * 7 + [1] * 3 + [2] * 5)[torch.randperm(15)]
+    folds = stratified_folds(labels, 4, seed=0)
+    assert sorted(torch.bincount(folds).tolist()) == [3, 4, 4, 4]
+    for label in range(3):
+        of_class = torch.bincount(folds[labels == label], minlength=4)
+        assert of_class.max() - of_class.min() <= 1
+    assert torch.equal(folds, stratified_folds(labels, 4, seed=0))
+    assert not torch.equal(folds, stratified_folds(labels, 4, seed=1))
+
+
+def test_fold_probes__learn_from_the_other_folds_and_stop_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    h = torch.arange(12.0)[:, None]
+    calls: list[tuple[set[float], set[float], bool]] = []
+
+    def told(train: ProbeData, held_out: ProbeData, *_: object, by_error: bool) -> Probe:
+        each = (data.read(torch.arange(len(data.labels)))[:, 0].tolist() for data in (train, held_out))
+        calls.append((*(set(rows) for rows in each), by_error))
+        return Constant(0)
+
+    monkeypatch.setattr(probe_module, "train_probe", told)
+    data = ProbeData(lambda rows: h[rows], torch.arange(12) % 2)
+    found = train_fold_probes(data, 2, replace(SMALL, folds=4), seed=0)
+    assert len(calls) == 4
+    for fold, (train, held_out, by_error) in enumerate(calls):
+        assert held_out == {float(row) for row in torch.nonzero(found.folds == fold)}
+        assert train | held_out == set(range(12))
+        assert not train & held_out
+        assert by_error
+    assert set().union(*(held_out for _, held_out, _ in calls)) == set(range(12))
+
+
+def test_fold_probes__of_few_sentences_have_a_fold_each_and_of_one_are_refused() -> None:
+    h, labels = points(3, 0)
+    data = ProbeData(lambda rows: h[rows], labels)
+    assert sorted(train_fold_probes(data, 2, replace(SMALL, max_epochs=1), seed=0).folds.tolist()) == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"needs at least 2 sentences of dev, not 1: raise trainer\.sentences"):
+        train_fold_probes(data.only(torch.tensor([0])), 2, SMALL, seed=0)
+
+
+def test_fold_probes__same_seed_same_weights_and_they_are_kept_by_name() -> None:
+    data = blobs(24, 0)
+    settings = replace(SMALL, folds=3, max_epochs=2)
+    one, two, other = (train_fold_probes(data, 2, settings, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["probes.0.layers.0.weight"], other["probes.0.layers.0.weight"])
+    assert {name.split(".layers")[0] for name in one} == {"folds", "probes.0", "probes.1", "probes.2"}
+
+
+def test_error__by_hand() -> None:
+    labels = torch.tensor([0, 1, 1, 0])
+    probe = Probe(2, 2, SMALL)
+    probe.forward = lambda h: h  # type: ignore[method-assign]  what it reads is what it answers
+    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
+    assert measure_error(probe, ProbeData(lambda rows: logits[rows], labels)) == 0.5
+
+
+def test_stopping_on_errors__keeps_the_first_of_the_fewest(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([0.5, 0.25, 0.25, 0.5, 0.25, 0.0])
+    weights: list[torch.Tensor] = []
+
+    def scripted(probe: Probe, _data: ProbeData) -> float:
+        weights.append(probe.layers[0].weight.detach().clone())
+        return next(errors)
+
+    monkeypatch.setattr(probe_module, "measure_error", scripted)
+    settings = replace(SMALL, patience=3)
+    probe = train_probe(blobs(40, 0), blobs(8, 1), 2, settings, seed=0, by_error=True)
+    assert len(weights) == 5, "as good is not better: three epochs without a better one end it"
+    assert torch.equal(probe.layers[0].weight, weights[1])

@@ -23,9 +23,8 @@ from clvq_exp.activations.store import (
 from clvq_exp.artifacts import write_json
 from clvq_exp.concepts.base import ConceptModel, FitRun, FitSummary
 from clvq_exp.evaluation.specificity.figures import Specificity, measure_specificity, specificity_figures
-from clvq_exp.evaluation.specificity.settings import SpecificitySettings
 from clvq_exp.evaluation.specificity.words import training_words
-from clvq_exp.settings import LayerPair, Split
+from clvq_exp.settings import LayerPair, SpecificitySettings, Split
 
 LAYER = 1
 NAMES = ("bad", "good")
@@ -409,9 +408,3 @@ def test_three_labels__are_compared_in_pairs(write: Callable[..., ActivationStor
 def test_class_without_a_name__is_refused(write: Callable[..., ActivationStore]) -> None:
     with pytest.raises(ValueError, match=r"holds class 1, but only 1 names are given: \['bad'\]"):
         measured(write(LINES), names=("bad",))
-
-
-@pytest.mark.parametrize(("name", "value"), [("shuffles", -1), ("min_count", 0), ("sentences", -3)])
-def test_settings__out_of_range_are_refused(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=rf"specificity\.{name}={value}: give"):
-        SpecificitySettings(**{name: value})

@@ -10,7 +10,14 @@ import torch
 
 from clvq_exp.explanations.attribution import attribute
 from clvq_exp.language_models.encoder import EncoderModel
-from clvq_exp.settings import AttributionSettings, ModelKind, ModelSettings
+from clvq_exp.settings import (
+    AttributionAt,
+    AttributionBaseline,
+    AttributionSettings,
+    ModelKind,
+    ModelSettings,
+    WordScore,
+)
 
 FIXED = AttributionSettings(steps=8, adaptive=False)
 ADAPTIVE = AttributionSettings(steps=4, adaptive=True, max_steps=64, tolerance=0.01)
@@ -145,3 +152,82 @@ def test_model__keeps_no_gradient_and_no_hook(encoder: EncoderModel) -> None:
     attribute(encoder, SENTENCES[:2], FIXED)
     assert all(parameter.grad is None for parameter in encoder.model.parameters())
     assert hooks() == before
+
+
+# ---------------------------------------------------------------- the reference protocol's switches
+
+LAYER = replace(FIXED, steps=40, at=AttributionAt.lower_layer, baseline=AttributionBaseline.token_zero)
+
+
+def test_token_zero__takes_the_place_of_special_tokens_too(letters: Any) -> None:
+    model = letters(lambda summed: 10 + linear(summed))
+    model.embedding.weight.data[0] = torch.tensor([0.5, 0.0, 0.0])
+    (found,) = attribute(model, ["ab c"], replace(FIXED, steps=1, baseline=AttributionBaseline.token_zero))
+    embedding = model.embedding.weight.detach()
+    cls, sep, a, b, c = (float((embedding[row] - embedding[0]) @ WEIGHT) for row in range(1, 6))
+    assert found.prediction == 1
+    assert found.words == pytest.approx([cls, a + b, c], abs=1e-5)
+    assert found.logit_change == pytest.approx(cls + sep + a + b + c, abs=1e-5)
+
+
+def test_max_absolute__is_the_largest_share_of_the_norm_by_hand(letters: Any) -> None:
+    model = letters(lambda summed: summed[:, 0])
+    embedding = model.embedding.weight.data
+    embedding[:] = 0
+    embedding[3:8, 0] = torch.tensor([3.0, -12.0, 4.0, 0.0, 20.0])  # the scores of a to e against the pad id
+    (found,) = attribute(model, ["ab cd e"], replace(FIXED, steps=1, word_score=WordScore.max_absolute))
+    norm = float(np.sqrt(9 + 144 + 16 + 400))
+    assert found.prediction == 1
+    assert found.words == pytest.approx([0.0, 12 / norm, 4 / norm, 20 / norm], abs=1e-6)
+    assert found.logit_change == pytest.approx(15.0)
+    assert found.convergence_delta == pytest.approx(0, abs=1e-4), "of the scores themselves, which add up"
+
+
+def test_max_absolute__of_a_sentence_in_which_nothing_counts_is_zero(letters: Any) -> None:
+    settings = replace(FIXED, word_score=WordScore.max_absolute)
+    (found,) = attribute(letters(lambda summed: 0 * summed[:, 0] - 1), ["ab c"], settings)
+    assert found.words.tolist() == [0, 0, 0]
+
+
+def test_lower_layer__scores_add_up_and_reach_the_sentence_token(encoder: EncoderModel) -> None:
+    for text, found in zip(SENTENCES, attribute(encoder, SENTENCES, LAYER, layer=2), strict=True):
+        batch = encoder.pad(encoder.encode([text]))
+        with torch.no_grad():
+            logits = encoder.class_logits(*batch)[0]
+            base = encoder.class_logits(torch.zeros_like(batch.input_ids), batch.attention_mask)[0]
+        change = float(logits[found.prediction] - base[found.prediction])
+        assert found.logit_change == pytest.approx(change, abs=1e-5)
+        assert abs(found.convergence_delta) < 0.01 * abs(change) + 1e-4
+        assert abs(found.words[0]) > 1e-6
+
+
+def test_lower_layer__of_the_last_layer_only_the_sentence_token_counts(encoder: EncoderModel) -> None:
+    for found in attribute(encoder, SENTENCES, LAYER, layer=4):
+        assert found.words[0] == pytest.approx(found.logit_change, abs=1e-4), "the head reads [CLS] alone"
+        assert np.abs(found.words[1:]).max() < 1e-6
+
+
+def test_lower_layer__is_captum_s_layer_integrated_gradients(encoder: EncoderModel) -> None:
+    from captum.attr import LayerIntegratedGradients
+
+    (found,) = attribute(encoder, SENTENCES[2:3], LAYER, layer=2)
+    batch = encoder.pad(encoder.encode(SENTENCES[2:3]))
+    method = LayerIntegratedGradients(encoder.class_logits, encoder.layer_module(2))
+    own = method.attribute(
+        batch.input_ids, target=found.prediction, additional_forward_args=(batch.attention_mask,), n_steps=40
+    )
+    assert found.words[0] == pytest.approx(float(own.sum(-1)[0, 0]), abs=1e-6)
+
+
+def test_layer_l__is_not_looked_at_where_the_path_leads_to_the_embeddings(encoder: EncoderModel) -> None:
+    one, other = (attribute(encoder, SENTENCES[:2], FIXED, layer) for layer in (0, 3))
+    for a, b in zip(one, other, strict=True):
+        assert np.array_equal(a.words, b.words)
+
+
+def test_lower_layer__batched_equals_one_by_one(encoder: EncoderModel) -> None:
+    settings = replace(LAYER, steps=8, word_score=WordScore.max_absolute)
+    together = attribute(encoder, SENTENCES, settings, layer=1)
+    for text, each in zip(SENTENCES, together, strict=True):
+        (alone,) = attribute(encoder, [text], replace(settings, batch_tokens=1), layer=1)
+        assert alone.words == pytest.approx(each.words, abs=1e-5)

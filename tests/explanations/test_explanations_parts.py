@@ -48,11 +48,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, most: int | None) -> list[int]:
     """Count the sentences of each call; the call after `most` does not come to its end."""
     calls: list[int] = []
 
-    def counted(of: Any, texts: Any, settings: Any) -> Any:
+    def counted(of: Any, texts: Any, *how: Any) -> Any:
         if len(calls) == most:
             raise Power
         calls.append(len(texts))
-        return attribute(of, texts, settings)
+        return attribute(of, texts, *how)
 
     monkeypatch.setattr(word_attributions, "attribute", counted)
     return calls

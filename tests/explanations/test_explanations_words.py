@@ -19,7 +19,16 @@ from clvq_exp.explanations.meanings import ConceptWord, concept_words
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import WordAttributions, attribute_sentences
 from clvq_exp.records import Sentence
-from clvq_exp.settings import ActivationSettings, AttributionSettings, LayerPair, Split
+from clvq_exp.settings import (
+    ActivationSettings,
+    AttributionAt,
+    AttributionBaseline,
+    AttributionSettings,
+    LayerPair,
+    SalientBy,
+    Split,
+    WordScore,
+)
 
 SETTINGS = AttributionSettings(steps=4, adaptive=False)
 TRAIN = ("Dull DULL film", "the film the End", "straße STRASSE dull")
@@ -88,6 +97,16 @@ def test_equal_scores__the_first_word(store: ActivationStore) -> None:
     assert (found.word_rows - first).tolist() == [1, 0, 1, 1]
 
 
+def test_absolute_score__is_what_the_salient_word_may_be_highest_in(store: ActivationStore) -> None:
+    given = scored(store, [0, -5, 2], [0], [3, -1], [-9, 1, 2, 8, 4, 5])
+    found = choose_salient_words(given, store, sentence_token_allowed=True, by=SalientBy.absolute_score)
+    first = store.sentences.first_word[found.sentences]
+    assert (found.word_rows - first).tolist() == [1, 0, 0, 0]
+    assert found.scores.tolist() == [-5, 0, 3, -9], "the scores themselves are kept"
+    words = choose_salient_words(given, store, sentence_token_allowed=False, by=SalientBy.absolute_score)
+    assert (words.word_rows - first).tolist() == [1, 0, 1, 3]
+
+
 def test_attributions__belong_to_the_stored_words(
     cache: ArtifactCache, store: ActivationStore, model: Any
 ) -> None:
@@ -108,9 +127,9 @@ def test_attributions__are_made_once(
 ) -> None:
     calls: list[int] = []
 
-    def counted(of: Any, texts: Any, settings: Any) -> Any:
+    def counted(of: Any, texts: Any, *how: Any) -> Any:
         calls.append(len(texts))
-        return attribute(of, texts, settings)
+        return attribute(of, texts, *how)
 
     monkeypatch.setattr(attributions_module, "attribute", counted)
     sentences = store.sentence_ids(Split.dev)
@@ -119,13 +138,39 @@ def test_attributions__are_made_once(
     assert calls == [4]
     for a, b in zip(first, again, strict=True):
         assert np.array_equal(a, b)
-    unused = replace(SETTINGS, max_steps=1024, tolerance=0.5, sentence_token_can_be_salient=False)
-    attribute_sentences(cache, model, store, sentences, unused)
+    unused = replace(
+        SETTINGS,
+        max_steps=1024,
+        tolerance=0.5,
+        sentence_token_can_be_salient=False,
+        salient_by=SalientBy.absolute_score,
+    )
+    attribute_sentences(cache, model, store, sentences, unused, layer=5)
+    attribute_sentences(cache, model, store, sentences, replace(SETTINGS, at=AttributionAt.lower_layer))
     assert calls == [4], "what fixed steps do not read changes nothing"
     attribute_sentences(cache, model, store, sentences, replace(SETTINGS, steps=8))
     attribute_sentences(cache, model, store, sentences[:2], SETTINGS)
     attribute_sentences(cache, model, store, sentences, replace(SETTINGS, adaptive=True))
     assert calls == [4, 4, 2, 4]
+    for change in ({"baseline": AttributionBaseline.token_zero}, {"word_score": WordScore.max_absolute}):
+        attribute_sentences(cache, model, store, sentences, replace(SETTINGS, **change))
+    assert calls == [4, 4, 2, 4, 4, 4]
+
+
+def test_attributions__of_another_layer_are_others(
+    cache: ArtifactCache, store: ActivationStore, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers: list[int] = []
+
+    def counted(of: Any, texts: Any, settings: Any, layer: int) -> Any:
+        layers.append(layer)
+        return attribute(of, texts, SETTINGS)
+
+    monkeypatch.setattr(attributions_module, "attribute", counted)
+    at_layer = replace(SETTINGS, at=AttributionAt.lower_layer)
+    for layer in (1, 2, 1):
+        attribute_sentences(cache, model, store, store.sentence_ids(Split.dev), at_layer, layer)
+    assert layers == [1, 2]
 
 
 def test_attributions__of_no_sentence(cache: ArtifactCache, store: ActivationStore, model: Any) -> None:
@@ -210,3 +255,26 @@ def test_concept_words__ten_by_default(cache: ArtifactCache, model: Any) -> None
     found = concept_words(Scripted([1, *[0] * 16], 2), store, 0)
     assert [each.word for each in found if each.concept == 0] == list("abcdefghij")
     assert [each.rank for each in found if each.concept == 0] == list(range(10))
+
+
+class Sampled(Scripted):
+    """Knows which code was sampled for each training word."""
+
+    sampled_codes: torch.Tensor | None = None
+
+
+def test_concept_words__of_sampled_codes_where_the_model_kept_them(cased_store: ActivationStore) -> None:
+    model = Sampled(CONCEPTS, 4)
+    nearest = concept_words(Scripted(CONCEPTS, 4), cased_store, 0)
+    assert concept_words(model, cased_store, 0) == nearest, "it may, and did not"
+    #                [CLS] Dull DULL film | [CLS] the film the End | [CLS] straße STRASSE dull
+    sampled = [3, 1, 1, -1, 3, -1, 0, -1, -1, 3, 1, -1, 0]
+    model.sampled_codes = torch.tensor(sampled, dtype=torch.int32)
+    found = concept_words(model, cased_store, 0)
+    assert [tuple(each) for each in found] == [
+        (0, 0, "dull", 1),
+        (0, 1, "film", 1),
+        (1, 0, "dull", 2),
+        (1, 1, "strasse", 1),
+        (3, 0, "[cls]", 3),
+    ]

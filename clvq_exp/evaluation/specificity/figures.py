@@ -45,7 +45,6 @@ from clvq_exp.evaluation.specificity.routing import (
     routing_table,
 )
 from clvq_exp.evaluation.specificity.routing_examples import Names, RoutedWord, routed_words
-from clvq_exp.evaluation.specificity.settings import SpecificitySettings
 from clvq_exp.evaluation.specificity.words import (
     TrainingWords,
     counted_words,
@@ -54,7 +53,7 @@ from clvq_exp.evaluation.specificity.words import (
     training_words,
 )
 from clvq_exp.seeding import numpy_generator
-from clvq_exp.settings import Split
+from clvq_exp.settings import SpecificitySettings, Split
 
 
 class Specificity(NamedTuple):

@@ -1,0 +1,1 @@
+"""Sparse networks from one layer to another: the autoencoder with an L1 penalty and the TopK transcoder."""

@@ -1,0 +1,190 @@
+"""The LightningModule: training of one sparse network, word by word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clvq_exp.activations.word_batches import WordBatch
+from clvq_exp.concepts.base import MONITOR, EpochRecord, TrainingDivergedError
+from clvq_exp.concepts.sparse.network import LossSums, SparseNetwork
+from clvq_exp.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class SparseSettings:
+    """Training of a sparse network."""
+
+    learning_rate: float
+    """Adam's rate."""
+    batch_words: int
+    """Words per optimizer step."""
+    trainer: TrainerSettings
+    """Epochs, patience, plateau and gradient clipping; its rate, batch and weight decay are CLVQ-VAE's."""
+
+
+class SparseModule(pl.LightningModule):
+    """Rebuilds target words from source words; the loss is L_rec + l1 L_sparse, means over words and dimensions.
+
+    L_rec is the mean squared error. L_sparse is the sum of a word's activations in units of the targets' scale,
+    times the variance of a dimension: so both are squared activations, and `l1` is a pure number.
+
+    Args:
+        network: with its first weights.
+        settings: rate, batch and trainer.
+        l1: weight of L_sparse.
+    """
+
+    def __init__(self, network: SparseNetwork, settings: SparseSettings, l1: float) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.settings = settings
+        self.l1 = l1
+        self.history: list[EpochRecord] = []
+        self._train = _Totals()
+        self._validation = _Totals()
+        self._use = _Use(network.neurons)
+
+    def training_step(self, batch: WordBatch, batch_idx: int) -> None:
+        """One optimizer step; the decoder's rows keep norm 1."""
+        del batch_idx
+        optimizer = cast(Any, self.optimizers())
+        optimizer.zero_grad()
+        losses = self.network.loss_sums(self.network.encode(batch.source), batch.target)
+        self.manual_backward(self.total_loss(losses, len(batch.source)))
+        self.network.keep_gradient_on_the_sphere()
+        clip = self.settings.trainer.gradient_clip
+        if clip > 0:
+            nn.utils.clip_grad_norm_(self.parameters(), clip)
+        optimizer.step()
+        self.network.scale_rows_to_one()
+        self._train.add(losses, len(batch.source))
+
+    def total_loss(self, losses: LossSums, n_words: int) -> Float[Tensor, ""]:
+        """What is minimised: the loss in units of the targets' variance."""
+        return (losses.reconstruction + self.l1 * losses.sparsity) / n_words
+
+    def validation_step(self, batch: WordBatch, batch_idx: int) -> None:
+        """Losses, active neurons, and the error of predicting the mean."""
+        del batch_idx
+        active = self.network.encode(batch.source)
+        self._validation.add(self.network.loss_sums(active, batch.target), len(batch.source))
+        from_mean = (batch.target - self.network.target_mean) / self.network.target_scale
+        self._use.add(active, from_mean.square().sum())
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums."""
+        self._train.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the split's sums."""
+        self._validation.reset()
+        self._use.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch, step the plateau scheduler.
+
+        Raises:
+            TrainingDivergedError: a loss that is not finite.
+        """
+        fitting = self.trainer.state.fn == "fit"
+        record = self.record(self.current_epoch + 1 if fitting else 0)
+        self.history.append(record)
+        self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
+        loss = cast(float, record[MONITOR])
+        self.log("loss", loss, prog_bar=True, logger=False)
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss is not finite after epoch {record['epoch']} at baseline.learning_rate="
+                f"{self.settings.learning_rate}: lower it, or set trainer.gradient_clip=1.0"
+            )
+        if fitting:
+            cast(Any, self.lr_schedulers()).step(loss)
+
+    def record(self, epoch: int) -> EpochRecord:
+        """What was measured since the epoch and its validation began; epoch 0 is before any update."""
+        unit = float(self.network.loss_unit)
+        rec, sparse = self._validation.means(unit)
+        trained = self._train.means(unit) if epoch > 0 else None
+        optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
+        rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.learning_rate
+        n_words = self._validation.n_words
+        return dict(
+            epoch=epoch,
+            train_loss=trained[0] + self.l1 * trained[1] if trained else None,
+            train_reconstruction=trained[0] if trained else None,
+            train_sparsity=trained[1] if trained else None,
+            validation_loss=rec + self.l1 * sparse,
+            validation_reconstruction=rec,
+            validation_sparsity=sparse,
+            variance_explained=self._use.variance_explained(rec / unit * n_words),
+            l0=float(self._use.fired.sum()) / n_words,
+            dead_neurons=int((self._use.fired == 0).sum()),
+            learning_rate=float(rate),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the training curves with the weights."""
+        checkpoint["history"] = list(self.history)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the curves of the run that is resumed."""
+        self.history = list(checkpoint["history"])
+
+    def configure_optimizers(self) -> Any:
+        """Adam with ReduceLROnPlateau; no weight decay, which would pull at rows that keep norm 1."""
+        trainer = self.settings.trainer
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
+        )
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+class _Totals:
+    """Losses of an epoch, kept on the device until they are read."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._losses: tuple[Tensor, Tensor] | None = None
+        self.n_words = 0
+
+    def add(self, losses: LossSums, n_words: int) -> None:
+        new = (losses.reconstruction.detach().double(), losses.sparsity.detach().double())
+        self._losses = new if self._losses is None else (self._losses[0] + new[0], self._losses[1] + new[1])
+        self.n_words += n_words
+
+    def means(self, unit: float) -> tuple[float, float]:
+        """Mean reconstruction and sparsity loss over words and dimensions."""
+        assert self._losses is not None, "nothing was measured"
+        return unit * float(self._losses[0]) / self.n_words, unit * float(self._losses[1]) / self.n_words
+
+
+class _Use:
+    """How a split uses the neurons."""
+
+    def __init__(self, neurons: int) -> None:
+        self._neurons = neurons
+        self.reset()
+
+    def reset(self) -> None:
+        self.fired = torch.zeros(self._neurons, dtype=torch.int64)
+        """Words that each neuron is active on."""
+        self._from_mean = 0.0
+
+    def add(self, active: Tensor, from_mean: Tensor) -> None:
+        self.fired = self.fired.to(active.device) + (active > 0).sum(0)
+        self._from_mean += float(from_mean)
+
+    def variance_explained(self, error: float) -> float | None:
+        """1 less the error as a share of that of the mean predictor; None where all targets are that mean."""
+        return 1 - error / self._from_mean if self._from_mean > 0 else None
