@@ -103,8 +103,8 @@ class Clustering(CodebookModel):
             self._classifier, chosen["logistic_accuracy"] = _fit_classifier(
                 store.gather_words(layer, torch.from_numpy(rows)), labels, self.n_concepts
             )
-        self._collect_members(store, layer)
-        counts, in_use = self._codes_in_use(store, layer)
+        self.collect_members(store, layer)
+        counts, in_use = self.codes_in_use(store, layer)
         self.summary = FitSummary(perplexity(counts), in_use, chosen=chosen)
 
     def _rows(self, store: ActivationStore, seed: int) -> NDArray[np.int64]:
@@ -162,11 +162,11 @@ class Clustering(CodebookModel):
         assert self._centroids is not None, "fit or load the model first"
         return self._centroids
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         classifier = self._classifier._asdict() if self._classifier else {}
         return {"centroids": self.vectors(), **classifier}
 
-    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._centroids = tensors.pop("centroids")
         self._classifier = _Classifier(**tensors) if tensors else None
 

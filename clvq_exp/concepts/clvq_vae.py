@@ -130,8 +130,8 @@ class ClvqVae(CodebookModel):
     def _finish(self, module: ClvqVaeModule, data: ActivationDataModule, run: FitRun) -> None:
         """Members, perplexity and bypass of the best weights."""
         self._module = module
-        self._collect_members(run.store, run.pair.lower)
-        counts, in_use = self._codes_in_use(run.store, run.pair.lower)
+        self.collect_members(run.store, run.pair.lower)
+        counts, in_use = self.codes_in_use(run.store, run.pair.lower)
         if self.settings.quantizer.perplexity_over is PerplexityOver.last_batch:
             counts = self._codes_of_last_batch(run.store, run.pair.lower)
         bypass = measure_bypass(module, run.store, self._target_layer(run.pair), data.val_dataloader(), run.seed)
@@ -183,10 +183,10 @@ class ClvqVae(CodebookModel):
         """The codebook."""
         return self.module.quantizer.codebook
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         return self.module.state_dict()
 
-    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         width = tensors["quantizer.codebook"].shape[1]
         self._module = ClvqVaeModule(width, self.settings, seed=0)
         if "sampled_codes" in tensors:

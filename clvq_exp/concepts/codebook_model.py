@@ -77,11 +77,11 @@ class CodebookModel(ConceptModel):
         assert self._member_counts is not None, "fit or load the model first"
         return self._member_counts
 
-    def _collect_members(self, store: ActivationStore, layer: int) -> None:
+    def collect_members(self, store: ActivationStore, layer: int) -> None:
         """One pass over the training words: how many each concept holds, and their mean raw activation."""
         self._member_means, self._member_counts = concept_members(self, store, layer, self.vectors().device)
 
-    def _codes_in_use(self, store: ActivationStore, layer: int) -> tuple[Int64[Tensor, " K"], int]:
+    def codes_in_use(self, store: ActivationStore, layer: int) -> tuple[Int64[Tensor, " K"], int]:
         """Code use on the validation split, and the codes that hold a training or validation word."""
         return concepts_in_use(self, store, layer, self.member_counts)
 
@@ -90,7 +90,7 @@ class CodebookModel(ConceptModel):
         assert self._member_means is not None
         assert self._member_counts is not None
         members = dict(zip(_MEMBERS, (self._member_means, self._member_counts), strict=True))
-        tensors = {**self._tensors(), **members}
+        tensors = {**self.tensors(), **members}
         save_file({name: each.detach().cpu().contiguous() for name, each in tensors.items()}, folder / _WEIGHTS)
         write_summary(folder, self.summary)
 
@@ -98,14 +98,14 @@ class CodebookModel(ConceptModel):
         """Read tensors and summary; returns self."""
         tensors = load_file(folder / _WEIGHTS)
         self._member_means, self._member_counts = (tensors.pop(name) for name in _MEMBERS)
-        self._set_tensors(tensors)
+        self.set_tensors(tensors)
         self.summary = read_summary(folder)
         return self
 
     @abstractmethod
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """The method's own tensors."""
 
     @abstractmethod
-    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take the method's own tensors."""

@@ -42,8 +42,8 @@ class KMeansCodes(CodebookModel):
             run.cache, run.store, run.pair.lower, self.settings.init, self.n_concepts, run.seed, words
         )
         self._codebook = initial.codes
-        self._collect_members(run.store, run.pair.lower)
-        counts, in_use = self._codes_in_use(run.store, run.pair.lower)
+        self.collect_members(run.store, run.pair.lower)
+        counts, in_use = self.codes_in_use(run.store, run.pair.lower)
         self.summary = FitSummary(perplexity(counts), in_use)
 
     def encode(self, activations: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -55,8 +55,8 @@ class KMeansCodes(CodebookModel):
         assert self._codebook is not None, "fit or load the model first"
         return self._codebook
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         return {"codebook": self.vectors()}
 
-    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._codebook = tensors["codebook"]

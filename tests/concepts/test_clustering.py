@@ -163,7 +163,7 @@ def test_clustering__a_fit_that_was_stopped_behind_its_tree_does_not_make_it_aga
     store: ActivationStore, tmp_path: Path, settings: Settings, trees: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(Clustering, "_collect_members", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(Clustering, "collect_members", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fitted(store, tmp_path, settings)
     fitted(store, tmp_path, settings)
