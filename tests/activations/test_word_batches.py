@@ -60,6 +60,14 @@ def test_order__hangs_on_seed_and_epoch_alone(store: ActivationStore) -> None:
     assert not torch.equal(order(pairs_of(store, seed=1), 0), first)
 
 
+def test_order__other_sentences_come_first_in_another_epoch(store: ActivationStore) -> None:
+    pairs = pairs_of(store, buffer_words=32)
+    first, second = (
+        {row for step in (0, 1) for row in rows_of(store, pairs[StepKey(epoch, step)])} for epoch in (0, 1)
+    )
+    assert len(first & second) < len(first) / 2
+
+
 def test_batch__is_the_same_whatever_was_asked_for_before(store: ActivationStore) -> None:
     in_order = epoch_of(pairs_of(store, buffer_words=32), 3)
     alone = pairs_of(store, buffer_words=32)

@@ -12,7 +12,6 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import unit_rows
 from clvq_exp.seeding import scoped_seed
 
-
 ENCODER_START = 0.1
 """Norm of the encoder's rows before training, which point where the decoder's do.
 
