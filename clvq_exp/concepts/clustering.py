@@ -163,10 +163,12 @@ class Clustering(CodebookModel):
         return self._centroids
 
     def tensors(self) -> dict[str, Tensor]:
+        """What is saved of it."""
         classifier = self._classifier._asdict() if self._classifier else {}
         return {"centroids": self.vectors(), **classifier}
 
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take what was saved."""
         self._centroids = tensors.pop("centroids")
         self._classifier = _Classifier(**tensors) if tensors else None
 

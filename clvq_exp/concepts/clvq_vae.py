@@ -184,9 +184,11 @@ class ClvqVae(CodebookModel):
         return self.module.quantizer.codebook
 
     def tensors(self) -> dict[str, Tensor]:
+        """What is saved of it."""
         return self.module.state_dict()
 
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take what was saved."""
         width = tensors["quantizer.codebook"].shape[1]
         self._module = ClvqVaeModule(width, self.settings, seed=0)
         if "sampled_codes" in tensors:

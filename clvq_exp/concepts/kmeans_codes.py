@@ -56,7 +56,9 @@ class KMeansCodes(CodebookModel):
         return self._codebook
 
     def tensors(self) -> dict[str, Tensor]:
+        """What is saved of it."""
         return {"codebook": self.vectors()}
 
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take what was saved."""
         self._codebook = tensors["codebook"]

@@ -15,8 +15,8 @@ from clvq_exp.seeding import scoped_seed
 ENCODER_START = 0.1
 """Norm of the encoder's rows before training, which point where the decoder's do.
 
-Rows as long as the decoder's rebuild a word several times too large at first, since half of all neurons are active:
-the first steps then push many of them below zero for good.
+Rows as long as the decoder's rebuild a word several times too large at first, since half of all neurons are
+active: the first steps then push many of them below zero for good.
 """
 
 
