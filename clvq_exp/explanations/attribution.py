@@ -53,8 +53,8 @@ def attribute(
 ) -> list[SentenceAttribution]:
     """Attribute the predicted class's logit of each text to its words.
 
-    The path goes from a baseline (pad ids with the special tokens kept) to the text, at the output of the
-    embeddings module. When adaptive, the steps of a sentence are doubled until its convergence delta is small.
+    The path goes from the model's baseline (the text's sub-words as pad ids or zero embeddings, all else kept) to
+    the text, at the output of the embeddings. When adaptive, the steps of a sentence are doubled until its convergence delta is small.
 
     Args:
         model: the language model.
