@@ -54,7 +54,8 @@ def attribute(
     """Attribute the predicted class's logit of each text to its words.
 
     The path goes from the model's baseline (the text's sub-words as pad ids or zero embeddings, all else kept) to
-    the text, at the output of the embeddings. When adaptive, the steps of a sentence are doubled until its convergence delta is small.
+    the text, at the output of the embeddings. When adaptive, the steps of a sentence are doubled until its
+    convergence delta is small.
 
     Args:
         model: the language model.
