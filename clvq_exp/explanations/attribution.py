@@ -55,8 +55,8 @@ def attribute(
     """Attribute the predicted class's logit of each text to its words.
 
     The path goes from a baseline (the text's sub-words as pad ids or zero embeddings, all else kept; or token id 0
-    everywhere) to the text, at the output of the embeddings or of layer l. When adaptive, the steps of a sentence are
-    doubled until its convergence delta is small.
+    everywhere) to the text, at the output of the embeddings or of layer l. When adaptive, the steps of a sentence
+    are doubled until its convergence delta is small.
 
     Args:
         model: the language model.
