@@ -212,7 +212,8 @@ class _Cell:
 
         def fit(out: Path) -> None:
             fresh = make_method(method, self.config)
-            fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger))
+            label = f"{method.name}, seed {seed}"
+            fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger, label))
             fresh.save(out)
             fitted_now.append(seed)
 

@@ -399,3 +399,18 @@ def test_run_id__differs_with_every_value_but_the_logger() -> None:
         )
     ]
     assert len({plain, *others}) == len(others) + 1
+
+
+def test_arguments_by_kind__are_those_of_the_cell_s_language_model() -> None:
+    apart = (
+        "baseline=sae_2048",
+        "baseline.by_kind.encoder.l1=[0.1]",
+        "baseline.by_kind.decoder.l1=[0.2]",
+        "+baseline.by_kind.decoder.neurons=64",
+        "beside=none",
+    )
+    (encoder,) = checked(*apart).methods.values()
+    (decoder,) = checked(*apart, "model=llama2_7b").methods.values()
+    assert (encoder.arguments["l1"], encoder.arguments["neurons"]) == ([0.1], 2048)
+    assert (decoder.arguments["l1"], decoder.arguments["neurons"]) == ([0.2], 64)
+    assert "by_kind" not in encoder.arguments

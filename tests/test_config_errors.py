@@ -205,3 +205,10 @@ def test_broken_interpolation_inside_a_list__names_the_key_beside_the_other_erro
     assert first.startswith("dataset.label_meanings: ")
     assert "nowhere" in first
     assert second.startswith("quantizer.temperature=0")
+
+
+@pytest.mark.parametrize("apart", ["3", "{gpu:{l1:[1]}}", "{encoder:[1]}"])
+def test_arguments_by_kind__hang_on_kinds_of_models_alone(apart: str) -> None:
+    (problem,) = problems(composed("baseline=sae_2048", "~baseline.by_kind", f"+baseline.by_kind={apart}"))
+    assert problem.startswith("baseline.by_kind=")
+    assert "encoder and decoder" in problem

@@ -70,6 +70,8 @@ class FitRun(NamedTuple):
     device: torch.device
     logger: Any = None
     """A Lightning logger, or None."""
+    label: str = ""
+    """What the progress of this fit is shown under."""
 
 
 EpochRecord = Mapping[str, int | float | None]

@@ -1,6 +1,6 @@
 """The typed arguments of every room: plain dataclasses, standard library only.
 
-`config.py` composes them into the schema of the whole configuration, so each knob is written down once:
+`config/` composes them into the schema of the whole configuration, so each knob is written down once:
 here, with its unit and the paper's symbol. Rooms take these objects and never see Hydra or OmegaConf.
 """
 

@@ -1,253 +1,30 @@
-"""The schema of the whole configuration, and the check that reports every error at once.
-
-Values live in `conf/`, types and units in `settings/`. The schema is merged after composition, outside
-Hydra's store, which keeps `--help` fast.
-"""
+"""What types cannot say: bounds of single values, and values that do not go together."""
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from enum import Enum
-from operator import attrgetter
-from typing import Any, NamedTuple, cast, get_origin, get_type_hints
+from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from clvq_exp.config.schema import BY_KIND, Config, method_of
 from clvq_exp.settings import (
-    PROTOCOL_KEYS,
-    ActivationSettings,
     AlphaMode,
-    AttributionSettings,
     DatasetSettings,
-    DecoderSettings,
-    EncoderSettings,
-    EvaluationSettings,
     FineTune,
-    FineTuningSettings,
     InitSettings,
-    LayerPair,
-    LoggerSettings,
     ModelKind,
-    ModelSettings,
-    ProbeSettings,
-    ProtocolSettings,
-    QuantizerSettings,
     SentencePooling,
-    SpecificitySettings,
-    TrainerSettings,
-    WeightDecayOn,
 )
 
 LOGGERS = ("none", "csv", "wandb")
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
-class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, one line each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        super().__init__(f"the configuration has {len(problems)} error(s):\n{lines}")
-
-
-@dataclass(frozen=True)
-class Config:
-    """One cell of the grid."""
-
-    model: ModelSettings
-    dataset: DatasetSettings
-    layer_pair: LayerPair
-    init: InitSettings
-    baseline: dict[str, Any]
-    """The concept method: `name`, `_target_` and the method's own arguments."""
-    beside: dict[str, Any]
-    """Further methods by the names of their rows, each as in `baseline`; `init`, if given, is its own."""
-    protocol: ProtocolSettings
-    trainer: TrainerSettings
-    logger: LoggerSettings
-    fine_tuning: FineTuningSettings
-    activations: ActivationSettings
-    encoder: EncoderSettings
-    quantizer: QuantizerSettings
-    decoder: DecoderSettings
-    attribution: AttributionSettings
-    probe: ProbeSettings
-    evaluation: EvaluationSettings
-    specificity: SpecificitySettings
-    seeds: list[int]
-    """One concept model and one probe for each."""
-    weight_decay_on: WeightDecayOn
-    """Which parameters decay."""
-
-    @property
-    def methods(self) -> dict[str, Method]:
-        """The cell's own method first, then those beside it; the same name means the same method."""
-        main = str(self.baseline["name"])
-        named = {main: self.baseline, **{name: each for name, each in self.beside.items() if name != main}}
-        return {name: _method(name, each, self.init) for name, each in named.items()}
-
-    @property
-    def departures(self) -> dict[str, tuple[Any, Any]]:
-        """Keys that were set apart from the protocol, each with the value that is used and the protocol's."""
-        found = {key: (attrgetter(key)(self), getattr(self.protocol, said)) for key, said in PROTOCOL_KEYS.items()}
-        return {key: (used, said) for key, (used, said) in found.items() if used != said}
-
-
-class Method(NamedTuple):
-    """A concept method of a cell."""
-
-    name: str
-    """Of its rows."""
-    target: str
-    """Its class, with the module that holds it."""
-    arguments: dict[str, Any]
-    """Its own."""
-    init: InitSettings
-
-
-def _method(name: str, given: Mapping[str, Any], init: InitSettings) -> Method:
-    own = {key: value for key, value in given.items() if key not in ("name", "_target_", "init")}
-    if "init" in given:
-        init = cast(InitSettings, OmegaConf.to_object(OmegaConf.merge(InitSettings, given["init"])))
-    return Method(name, str(given["_target_"]), own, init)
-
-
-def check(cfg: DictConfig) -> Config:
-    """Type-check and cross-check a composed configuration.
-
-    Args:
-        cfg: what Hydra composed (the `hydra` node is ignored).
-
-    Returns:
-        The typed configuration.
-
-    Raises:
-        ConfigError: lists every unknown key, wrong type, missing value and contradiction.
-    """
-    schema = OmegaConf.structured(Config)
-    _make_writable(schema)
-    found = list(_type_problems(schema, cfg))
-    _fill_missing(schema)
-    config = cast(Config, OmegaConf.to_object(schema))
-    found += _not_finite(asdict(config))
-    problems = [problem for _, problem in found]
-    # A check that reads a key without a usable value says nothing new.
-    reported = re.compile("|".join(rf"(?<![\w.]){re.escape(key)}(?!\w)" for key, _ in found) or "(?!)")
-    problems += [each for each in _contradictions(config) if not reported.search(each)]
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def _make_writable(node: DictConfig) -> None:
-    """Schemas of frozen dataclasses are read-only; the merge must write into them."""
-    OmegaConf.set_readonly(node, False)
-    for key, section in _sections(node).items():
-        if OmegaConf.is_missing(node, key):
-            node[key] = OmegaConf.structured(section)
-        _make_writable(node[key])
-
-
-def _sections(node: DictConfig) -> dict[str, Any]:
-    kind = OmegaConf.get_type(node)
-    if kind is None or not is_dataclass(kind):
-        return {}
-    return {key: hint for key, hint in get_type_hints(kind).items() if is_dataclass(hint)}
-
-
-def _type_problems(schema: DictConfig, cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys and what is wrong with each; everything else is written into the schema."""
-    sections = _sections(schema)
-    known, given = set(schema.keys()), set(cfg.keys())  # `in` does not see keys whose value is missing
-    for key in cfg:
-        name = f"{prefix}{key}"
-        if name == "hydra":
-            continue
-        if OmegaConf.is_missing(cfg, key) and key in known:
-            continue  # reported below
-        if key not in known:
-            close = _suggestion(str(key), sorted(str(each) for each in known))
-            yield name, f"{name} is no key of the configuration{close}"
-            continue
-        try:
-            value = cfg[key]
-            if not (key in sections and isinstance(value, DictConfig)):
-                value = _resolved(value)
-        except OmegaConfBaseException as error:
-            yield name, f"{name}: {_first_line(error)}"
-            continue
-        if key in sections and isinstance(value, DictConfig):
-            yield from _type_problems(schema[key], value, f"{name}.")
-            continue
-        try:
-            schema[key] = _literal(value)
-        except OmegaConfBaseException as error:
-            if value is None and key not in sections:
-                yield name, f"{name} is missing: give it a value"
-            else:
-                yield name, f"{name}={value!r}: {_first_line(error)}"
-    for key in schema:
-        if key in sections and key not in given:
-            yield from _type_problems(schema[key], OmegaConf.create({}), f"{prefix}{key}.")
-        elif OmegaConf.is_missing(cfg if key in given else schema, key):
-            yield f"{prefix}{key}", f"{prefix}{key} is missing: give it a value"
-
-
-def _resolved(value: Any) -> Any:
-    """A value with all interpolations inside it resolved."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _literal(value: Any) -> Any:
-    """A resolved value that stays as it is when it is read again: what looks like an interpolation is text."""
-    if isinstance(value, dict):
-        return {key: _literal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_literal(item) for item in value]
-    return _INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def _fill_missing(schema: DictConfig) -> None:
-    """Stand-ins where no value could be taken, so that the rest can be looked at too."""
-    hints = get_type_hints(cast(type, OmegaConf.get_type(schema)))
-    for key in map(str, schema):
-        if is_dataclass(hints[key]):
-            _fill_missing(schema[key])
-        elif OmegaConf.is_missing(schema, key):
-            schema[key] = _stand_in(hints[key])
-
-
-def _stand_in(kind: Any) -> Any:
-    kind = get_origin(kind) or kind
-    return next(iter(kind)) if issubclass(kind, Enum) else kind()
-
-
-def _not_finite(values: object, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from _not_finite(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(values, float) and not math.isfinite(values):
-        yield name, f"{name}={values} is not a finite number"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-def _suggestion(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; the keys there are {', '.join(known)}"
-
-
-def _contradictions(config: Config) -> Iterator[str]:
+def contradictions(config: Config) -> Iterator[str]:
+    """Values that do not go together or lie outside their bounds, one line each."""
     yield from _layer_problems(config)
     yield from _model_problems(config)
     yield from _method_problems(config)
@@ -316,15 +93,23 @@ def _beside_problems(config: Config) -> Iterator[str]:
         yield from problems
         if not problems and "init" in entry:  # otherwise it is the cell's own, and looked at there
             try:
-                yield from _init_problems(_method(name, entry, config.init).init, f"{key}.init")
+                yield from _init_problems(
+                    method_of(name, entry, config.init, config.model.kind).init, f"{key}.init"
+                )
             except OmegaConfBaseException as error:
-                yield f"{key}.init: {_first_line(error)}"
+                yield f"{key}.init: {first_line(error)}"
 
 
 def _method_keys(given: Mapping[str, Any], key: str) -> Iterator[str]:
     for name in ("name", "_target_"):
         if not isinstance(given.get(name), str):
             yield f"{key}.{name} is missing: conf/baseline/ has one file per method"
+    apart = given.get(BY_KIND, {})
+    kinds = [kind.value for kind in ModelKind]
+    if not (
+        isinstance(apart, dict) and set(apart) <= set(kinds) and all(isinstance(a, dict) for a in apart.values())
+    ):
+        yield f"{key}.{BY_KIND}={apart}: it holds arguments under {' and '.join(kinds)}"
 
 
 def _trainer_problems(config: Config) -> Iterator[str]:
@@ -428,3 +213,8 @@ def _above_zero(value: float, key: str) -> Iterator[str]:
 def _share(value: float, key: str) -> Iterator[str]:
     if not 0 <= value < 1:
         yield f"{key}={value} is not at least 0 and below 1"
+
+
+def first_line(error: Exception) -> str:
+    """What a library says in one line."""
+    return str(error).splitlines()[0]
