@@ -27,8 +27,10 @@ CACHE_VARIABLE = "CLVQ_EXP_CACHE"
 """Environment variable that names the cache root."""
 MANIFEST = "manifest.json"
 CACHE_FORMAT = "cache_format.json"
+WORKING = ".partial"
+"""Ending of the folder in which an artifact is made."""
 _SEAL = "sha256"
-_ADVICE = f"free space there, or set {CACHE_VARIABLE} to a folder that can be written"
+CACHE_ADVICE = f"free space there, or set {CACHE_VARIABLE} to a folder that can be written"
 FORMAT_VERSION = 1
 """Raised whenever the layout of an artifact changes; part of every fingerprint."""
 
@@ -204,9 +206,11 @@ class ArtifactCache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else cache_root()
+        self.on_use: Callable[[str, str], None] | None = None
+        """Told the kind and the fingerprint of each artifact that is handed out."""
         self._verified: set[Path] = set()
         self._warned: set[Path] = set()
-        with storage_errors("the cache folder", self.root, _ADVICE):
+        with storage_errors("the cache folder", self.root, CACHE_ADVICE):
             self.root.mkdir(parents=True, exist_ok=True)
             self._check_format()
 
@@ -238,7 +242,7 @@ class ArtifactCache:
         if not (folder / MANIFEST).is_file():
             return None
         if folder in self._verified:
-            return folder
+            return self._handed_out(folder)
         try:
             if fingerprint(verify(folder)["inputs"]) != folder.name:
                 raise DamagedArtifactError(f"{folder} holds what was made of other inputs")
@@ -249,6 +253,11 @@ class ArtifactCache:
             self._warned.add(folder)
             return None
         self._verified.add(folder)
+        return self._handed_out(folder)
+
+    def _handed_out(self, folder: Path) -> Path:
+        if self.on_use is not None:
+            self.on_use(folder.parent.name, folder.name)
         return folder
 
     def get_or_make(
@@ -291,7 +300,7 @@ class ArtifactCache:
         found = [self.get(kind, each) for each in inputs]
         if all(found):
             return [folder for folder in found if folder is not None]
-        with storage_errors("the cache folder", self.root, _ADVICE):
+        with storage_errors("the cache folder", self.root, CACHE_ADVICE):
             return self._make_missing(kind, inputs, make, resumable)
 
     def _make_missing(
@@ -342,9 +351,10 @@ class ArtifactCache:
                 shutil.rmtree(final)
             folder.rename(final)
             self._verified.add(final)
+            self._handed_out(final)
 
     def _working_folder(self, kind: str, inputs: object, resumable: bool) -> Path:
-        folder = self.path(kind, inputs).with_suffix(".partial")
+        folder = self.path(kind, inputs).with_suffix(WORKING)
         if folder.exists() and not resumable:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)

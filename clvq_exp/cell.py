@@ -28,6 +28,7 @@ from clvq_exp.evaluation.live import live_outcomes
 from clvq_exp.evaluation.specificity.figures import Specificity, measure_specificity
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import attribute_sentences
+from clvq_exp.inventory import CellRecorder
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.decoder import DecoderModel
 from clvq_exp.language_models.encoder import EncoderModel
@@ -78,6 +79,7 @@ class _Cell:
         self.ready = ready
         self.folder = folder
         self.cache = ArtifactCache()
+        self.cache.on_use = CellRecorder(self.cache.root, _title(config), folder)
         self.device = choose_device(config.trainer.device)
         self.steps = provenance.Steps()
         self.pair = config.layer_pair
@@ -324,6 +326,13 @@ class _Cell:
             "seconds": dict(self.steps.seconds),
             "peak_memory_bytes": dict(self.steps.peak_memory_bytes),
         }
+
+
+def _title(config: Config) -> str:
+    """The cell in a line, for people."""
+    pair = f"{config.layer_pair.lower}-{config.layer_pair.upper}"
+    method = f"{config.baseline['name']}/{config.init.name}/{config.protocol.name}"
+    return f"{config.model.name} {config.dataset.name} {pair} {method}"
 
 
 def make_method(method: Method, config: Config) -> ConceptModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
@@ -23,10 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             epilog=_EPILOG,
         )
     )
+    _add_cache(commands.add_parser("cache", help="what the cache holds, what is damaged, what can go"))
     given, rest = parser.parse_known_args(arguments)
-    unknown = [each for each in rest if each.startswith("-")]
+    unknown = [each for each in rest if each.startswith("-") or given.command != "estimate"]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if given.command == "cache":
+        from clvq_exp.commands.cache import cache
+
+        return cache(given)
     from clvq_exp.commands.estimate import estimate
 
     # argparse takes only the first run of positional arguments; overrides may stand behind an option too.
@@ -53,6 +59,41 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--layers", type=_whole, metavar="N", help="transformer blocks")
     model.add_argument("--width", type=_whole, metavar="N", help="width of a hidden state")
     model.add_argument("--vocabulary", type=_whole, metavar="N", help="sub-words in the vocabulary")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    does = parser.add_subparsers(dest="does", required=True, metavar="WHAT")
+    listing = does.add_parser("ls", help="every artifact: size, age, cells that use it")
+    checking = does.add_parser(
+        "verify", help="compare every file with its checksum; exit code 1 where one differs"
+    )
+    pruning = does.add_parser("prune", help="what can go; --yes removes it")
+    for each in (listing, checking, pruning):
+        each.add_argument("--kind", metavar="KIND", action="append", help="of this kind only, concept_models say")
+        each.add_argument("--json", action="store_true", help="print JSON: bytes, seconds since 1970")
+    what = pruning.add_argument_group("what goes, one of them at least")
+    what.add_argument("--unused", action="store_true", help="artifacts whose cells' run folders are gone")
+    what.add_argument("--unfinished", action="store_true", help="what killed processes left and would go on from")
+    what.add_argument("--damaged", action="store_true", help="artifacts that are not what was written")
+    pruning.add_argument(
+        "--older-than",
+        type=_days,
+        metavar="DAYS",
+        default=0.0,
+        help="of that only what was not changed for so long",
+    )
+    pruning.add_argument("--yes", action="store_true", help="remove it; without this it is only listed")
+
+
+def _days(text: str) -> float:
+    """A number of days of at least 0."""
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not (math.isfinite(days) and days >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
+    return days
 
 
 def _whole(text: str) -> int:
