@@ -194,7 +194,7 @@ def test_cell__enters_what_it_used_and_makes_again_what_was_pruned(
     assert call(tmp_path, *arguments).code == 0
     monkeypatch.setenv("CLVQ_EXP_CACHE", str(tmp_path / "cache"))
     held = inventory(tmp_path / "cache")
-    assert {each.kind for each in held} >= {"language_models", "activations", "words", "attributions"}
+    assert {each.kind for each in held} >= {"activations", "words", "attributions", "concept_models"}
     assert [each.kind for each in held if not each.is_used] == []
     metrics = (tmp_path / "run" / "metrics.json").read_bytes()
     shutil.rmtree(tmp_path / "run")
