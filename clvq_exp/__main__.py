@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from clvq_exp.config import Config, check
 from clvq_exp.report.text_safety import visible
-from clvq_exp.resolvers import environment_variable
+from clvq_exp.resolvers import register
+from clvq_exp.sweep_end import forget_failure, note_failure, tell_unfinished
 
 if TYPE_CHECKING:
     from clvq_exp.preflight import Preflight
@@ -33,16 +33,7 @@ _QUIET = (
 )
 
 
-def _run_id(*, _root_: DictConfig) -> str:
-    """Eight digits that name a configuration: another setting never overwrites a result."""
-    values: Any = OmegaConf.to_container(_root_, resolve=False)
-    for section in ("hydra", "logger"):
-        values.pop(section, None)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
-OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
-OmegaConf.register_new_resolver("oc.env", environment_variable, replace=True)
+register()
 
 
 def run(config: Config, yaml: str, folder: Path) -> None:
@@ -55,6 +46,7 @@ def run(config: Config, yaml: str, folder: Path) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     ready = preflight(config, yaml)
     with run_folder(folder):
+        forget_failure(folder)
         metrics = finished_metrics(folder, ready.fingerprint)
         if metrics is None:
             _quieten_libraries()
@@ -108,8 +100,19 @@ def main(cfg: DictConfig) -> None:
             log.exception("the cell stopped at an error that was not foreseen")
         if alone:
             raise SystemExit(1) from None
+        note_failure(folder, str(error) or type(error).__name__)
         raise CellError(visible(f"a cell of the sweep failed; the log in {folder} says why")) from None
 
 
+def entry() -> None:
+    """The installed command: a run or a sweep, and what a sweep left unfinished."""
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code not in (None, 0):
+            tell_unfinished(sys.argv[1:])
+        raise
+
+
 if __name__ == "__main__":
-    main()
+    entry()

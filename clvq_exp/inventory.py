@@ -1,7 +1,7 @@
 """What the cache holds, which cells use it, and what can go.
 
 Every cell enters itself and the artifacts that it used under `<root>/cells/`. An artifact is used as long as the
-run folder of one of its cells is there; a run folder of another machine counts as there, since this one cannot tell.
+run folder of one of its cells is there; that of another machine counts as there, since this one cannot tell.
 """
 
 from __future__ import annotations

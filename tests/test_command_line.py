@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -329,6 +330,9 @@ def test_sweep__shares_artifacts_and_outlives_a_failing_cell(
     done = call(tmp_path, *sweep("table08_codebook_size", "model=minilm", *overrides, *tuning, sizes))
     assert done.code != 0
     assert "quantizer.top_k=5 is more than quantizer.codebook_size=3" in done.out + done.err
+    assert "1 of 3 cells have no result:" in done.err
+    assert "  quantizer.codebook_size=3: the configuration has 1 error(s):" in done.err
+    assert "quantizer.codebook_size=20: " not in done.err
     found = [metrics_of(path.parent) for path in tmp_path.glob("outputs/minilm/file/2-4/*/metrics.json")]
     assert sorted(each["cell"]["codebook_size"] for each in found) == [20, 30]
     assert found[0]["model"] == found[1]["model"]
@@ -340,3 +344,14 @@ def test_sweep__shares_artifacts_and_outlives_a_failing_cell(
     assert counts["activations"] == 2, "one of each layer"
     assert counts["attributions"] == 2, "one of dev, one of the refit sentences"
     assert counts["concept_models"] == 4, "two methods for each size"
+    again = shlex.split(next(line for line in done.err.splitlines() if line.startswith("    python -m clvq_exp")))
+    (folder,) = (line.split()[1] for line in done.err.splitlines() if line.startswith("    in outputs/"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/**/metrics.json")}
+    assert len(before) == 2
+    retried = call(
+        tmp_path, *again[3:], f"hydra.sweep.subdir={Path(folder).relative_to('outputs')}", "quantizer.top_k=2"
+    )
+    assert retried.code == 0, retried.err
+    assert not (tmp_path / folder / "failure.json").exists()
+    assert metrics_of(tmp_path / folder)["cell"]["codebook_size"] == 3
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -12,7 +12,7 @@ import pytest
 import torch
 from running import call, tiny_cell
 
-from clvq_exp.commands.composing import compose_cells
+from clvq_exp.composing import compose_cells
 from clvq_exp.config import Config
 from clvq_exp.estimate import sizes, work
 from clvq_exp.estimate.cell import Subject, estimate_cell

@@ -12,7 +12,7 @@ import pytest
 from running import environment, tiny_cell
 
 from clvq_exp.commands import main
-from clvq_exp.commands.composing import compose_cells
+from clvq_exp.composing import compose_cells
 from clvq_exp.config import ConfigError
 from clvq_exp.estimate.records import STEPS, Rates
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clvq_exp.commands.composing import ComposedCell, compose_cells
+from clvq_exp.composing import ComposedCell, compose_cells
 from clvq_exp.settings import AlphaMode
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from clvq_exp.commands.composing import compose_cells
+from clvq_exp.composing import compose_cells
 from clvq_exp.config import ConfigError
 from clvq_exp.report.text_safety import visible
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clvq_exp.config import Config, ConfigError, check
+from clvq_exp.resolvers import register
 
 CONFIGURATION = "clvq_exp.conf"
 
@@ -28,6 +28,17 @@ class ComposedCell(NamedTuple):
     overrides: tuple[str, ...]
     """What tells it from the other cells."""
     config: Config
+    run_folder: Path
+
+
+class UncheckedCell(NamedTuple):
+    """A cell as Hydra composes it."""
+
+    told: tuple[str, ...]
+    """What tells it from the other cells."""
+    overrides: tuple[str, ...]
+    """All of them."""
+    composed: DictConfig
     run_folder: Path
 
 
@@ -45,25 +56,44 @@ def compose_cells(overrides: Sequence[str], name: str = "config", folder: str | 
     Raises:
         ConfigError: everything that is wrong with any cell, or what Hydra says to the command line.
     """
-    importlib.import_module("clvq_exp.__main__")  # registers the resolvers that the configuration uses
+    problems: list[str] = []
+    cells: list[ComposedCell] = []
+    for each in compose_unchecked(overrides, name, folder):
+        try:
+            cells.append(ComposedCell(each.told, check(each.composed), each.run_folder))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return cells
+
+
+def compose_unchecked(
+    overrides: Sequence[str], name: str = "config", folder: str | None = None
+) -> list[UncheckedCell]:
+    """Compose every cell, whatever is wrong with it.
+
+    Args:
+        overrides: as for `compose_cells`.
+        name: of the primary configuration.
+        folder: where it may lie beside the project's own.
+
+    Raises:
+        ConfigError: what Hydra says to the command line.
+    """
+    register()
+    cells: list[UncheckedCell] = []
     try:
         with _initialised(name, folder) as further:
             batch = _expanded(name, [*further, *overrides])
             varied = _varied(batch)
-            problems: list[str] = []
-            cells: list[ComposedCell] = []
             for own in batch:
                 composed = compose(name, [*further, *own], return_hydra_config=True)
-                try:
-                    told = tuple(each for each in own if each.partition("=")[0] in varied)
-                    cells.append(ComposedCell(told, check(composed), _run_folder(composed, len(batch) > 1)))
-                except ConfigError as error:
-                    problems += error.problems
+                told = tuple(each for each in own if each.partition("=")[0] in varied)
+                cells.append(UncheckedCell(told, tuple(own), composed, _run_folder(composed, len(batch) > 1)))
     except HydraException as error:
         said = [str(each).strip() for each in (error, error.__cause__) if each is not None]
         raise ConfigError(["\n".join(filter(None, said)).expandtabs(4) or type(error).__name__]) from error
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
     return cells
 
 
