@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-import clvq_exp.__main__  # noqa: F401  its resolvers
+import clvq_exp.run  # noqa: F401  its resolvers
 from clvq_exp.config import Config, ConfigError, check
 
 

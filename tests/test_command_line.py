@@ -100,7 +100,7 @@ def test_cfg_job__prints_every_section(tmp_path: Path) -> None:
 def test_composing_and_checking__imports_no_heavy_library() -> None:
     program = """
 import sys
-import clvq_exp.__main__
+import clvq_exp.run
 from hydra import compose, initialize_config_module
 from clvq_exp.config import check
 with initialize_config_module("clvq_exp.conf", version_base="1.3"):

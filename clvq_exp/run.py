@@ -1,0 +1,122 @@
+"""One run or a sweep: compose, check, run each cell. Heavy libraries are imported after the check.
+
+Launchers hand `job` to other processes, which import this module by its name: so it is not `__main__`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from clvq_exp.config import Config, check
+from clvq_exp.report.text_safety import visible
+from clvq_exp.resolvers import register
+from clvq_exp.sweep_end import forget_failure, note_failure, tell_unfinished
+
+if TYPE_CHECKING:
+    from clvq_exp.preflight import Preflight
+
+log = logging.getLogger(__name__)
+
+_QUIET = (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning",
+    "lightning.pytorch",
+    "faiss.loader",
+    "httpx",
+    "transformers",
+)
+
+
+register()
+
+
+def run(config: Config, yaml: str, folder: Path) -> None:
+    """Run one cell, or show the result that is there already."""
+    from clvq_exp.preflight import preflight
+    from clvq_exp.publishing import finished_metrics, run_folder
+    from clvq_exp.report.terminal import print_summary
+
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    ready = preflight(config, yaml)
+    with run_folder(folder):
+        forget_failure(folder)
+        metrics = finished_metrics(folder, ready.fingerprint)
+        if metrics is None:
+            _quieten_libraries()
+            _warn_of_shortage(config, ready, folder)
+            from clvq_exp.cell import run_cell
+
+            metrics = run_cell(config, ready, folder)
+        else:
+            log.info("finished before; nothing is run")
+        print_summary(folder, metrics)
+
+
+def _warn_of_shortage(config: Config, ready: Preflight, folder: Path) -> None:
+    """Say before anything is loaded that memory or disk may not do."""
+    from clvq_exp.estimate.shortage import shortage
+
+    for line in shortage(config, ready.needs, folder):
+        log.warning("%s", line)
+
+
+def _quieten_libraries() -> None:
+    """Their notices drown the run's own; warnings and errors stay."""
+    import warnings
+
+    import transformers
+
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # of loading and saving weights; that of training stays
+
+
+class CellError(CompactHydraException):
+    """A cell of a sweep that failed, after its own log said why; the other cells run all the same."""
+
+
+def job(cfg: DictConfig) -> None:
+    """One cell, composed.
+
+    Raises:
+        SystemExit: of a single run that failed.
+        CellError: of a cell of a sweep that failed.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    alone = HydraConfig.get().mode is RunMode.RUN
+    try:
+        config = check(cfg)
+        yaml = OmegaConf.to_yaml(cfg, resolve=True)
+        run(config, yaml, folder)
+    except Exception as error:  # all of them: what Hydra would print does not pass through the log's formatter
+        known = isinstance(error, PermissionError) or type(error).__module__.startswith("clvq_exp")
+        if known:
+            log.error("%s", error)
+            log.debug("where it came from", exc_info=True)
+        else:
+            log.exception("the cell stopped at an error that was not foreseen")
+        if alone:
+            raise SystemExit(1) from None
+        note_failure(folder, str(error) or type(error).__name__)
+        raise CellError(visible(f"a cell of the sweep failed; the log in {folder} says why")) from None
+
+
+def entry() -> None:
+    """The installed command: a run or a sweep, and what a sweep left unfinished."""
+    main = hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name="config")(job)
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code not in (None, 0):
+            tell_unfinished(sys.argv[1:])
+        raise

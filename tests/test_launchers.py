@@ -1,0 +1,106 @@
+"""Where the cells of a sweep run: the same result everywhere, and one that fails or is killed stops no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from composing import composed
+from running import call, command, environment, tiny_cell
+
+pytestmark = pytest.mark.slow
+SIZES = (20, 30)
+
+
+def sweep(encoder: Path, reviews: Path, *overrides: str) -> list[str]:
+    cell = [each for each in tiny_cell(encoder, reviews) if "codebook_size" not in each]
+    return ["--multirun", *cell, "beside=none", "evaluation.intervention=false", *overrides]
+
+
+def sizes(*values: int) -> str:
+    return "quantizer.codebook_size=" + ",".join(map(str, values))
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Metrics by run folder."""
+    found = folder.glob("outputs/**/metrics.json")
+    return {path.parent.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "target"),
+    [("local", "BasicLauncher"), ("joblib", "JoblibLauncher"), ("slurm", "SlurmLauncher")],
+)
+def test_launcher__is_the_one_of_its_name(launcher: str, target: str) -> None:
+    found = composed(f"launcher={launcher}", hydra=True).hydra.launcher
+    assert found._target_.endswith(f".{target}")
+
+
+def test_slurm__time_memory_gpus_and_parallel_jobs_are_keys() -> None:
+    asked = {"timeout_min": 60, "mem_gb": 8, "gpus_per_node": 2, "array_parallelism": 3, "partition": "short"}
+    found = composed(
+        "launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in asked.items()), hydra=True
+    ).hydra.launcher
+    assert {key: found[key] for key in asked} == asked
+    assert found.max_num_timeout > 0
+    assert found.additional_parameters.requeue is True
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_processes__give_what_one_process_gives_and_outlive_a_failing_cell(
+    launcher: str, tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    chosen = ["launcher=joblib"] if launcher == "joblib" else [f"hydra/launcher={launcher}"]
+    apart, alone = tmp_path / "apart", tmp_path / "alone"
+    apart.mkdir()
+    alone.mkdir()
+    done = call(apart, *sweep(tiny_encoder, reviews, sizes(3, *SIZES), *chosen))
+    assert done.code != 0
+    assert "1 of 3 cells have no result:" in done.err
+    assert "quantizer.codebook_size=3: the configuration has 1 error(s):" in done.err
+    assert call(alone, *sweep(tiny_encoder, reviews, sizes(*SIZES))).code == 0
+    assert len(results(alone)) == 2
+    assert results(apart) == results(alone)
+
+
+def test_killed_process__costs_no_finished_cell_and_the_same_command_goes_on(
+    tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    arguments = sweep(tiny_encoder, reviews, sizes(*SIZES, 40, 50), "launcher=joblib")
+    begun = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, env=environment(tmp_path / "cache"), stderr=subprocess.PIPE, text=True
+    )
+    while not results(tmp_path) and begun.poll() is None:
+        time.sleep(0.1)
+    for worker in workers_of(begun.pid):
+        os.kill(worker, signal.SIGKILL)
+    _, told = begun.communicate()
+    assert begun.returncode != 0
+    before = results(tmp_path)
+    assert 1 <= len(before) < 4
+    assert f"{4 - len(before)} of 4 cells have no result:" in told
+    assert "did not come to its end" in told
+    again = call(tmp_path, *arguments)
+    assert again.code == 0, again.err
+    assert again.out.count("finished before; nothing is run") == len(before)
+    assert len(results(tmp_path)) == 4
+    assert before.items() <= results(tmp_path).items()
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes of loky below a process."""
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+                words = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(stat[1]) == parent and b"popen_loky" in words:
+                found.append(int(folder.name))
+    return found
