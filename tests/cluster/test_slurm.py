@@ -1,0 +1,128 @@
+"""The cells of a sweep as jobs of a Slurm array, on a real Slurm of one node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running import call, command, environment, tiny_cell
+
+pytestmark = pytest.mark.cluster
+ONE_NODE = Path(__file__).parent / "one_node.sh"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+SIZES = (20, 25, 30, 35, 40, 45)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Slurm that runs; its configuration file."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: not installed (Debian's packages slurm-wlm and munge)")
+    if os.getuid() != 0:
+        pytest.skip("Slurm's daemons are started by root")
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run([ONE_NODE, "start", folder], check=True)
+    yield str(folder / "slurm.conf")
+    subprocess.run([ONE_NODE, "stop", folder], check=True)
+
+
+class Sweep:
+    """A sweep of six cells that waits for its jobs."""
+
+    def __init__(self, folder: Path, configuration: str, encoder: Path, reviews: Path, *overrides: str) -> None:
+        self.folder = folder
+        cell = [each for each in tiny_cell(encoder, reviews) if "codebook_size" not in each]
+        self.cells = [
+            *("--multirun", *cell, "beside=none", "evaluation.intervention=false"),
+            f"quantizer.codebook_size={','.join(map(str, SIZES))}",
+        ]
+        resources = {"cpus_per_task": 1, "mem_gb": 2, "timeout_min": 30, "array_parallelism": 2}
+        launcher = ["launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in resources.items())]
+        self.arguments = [*self.cells, *launcher, *overrides]
+        self.configuration = configuration
+
+    def begin(self) -> subprocess.Popen[str]:
+        found = environment(self.folder / "cache", SLURM_CONF=self.configuration)
+        return subprocess.Popen(
+            command(*self.arguments),
+            cwd=self.folder,
+            env=found,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def slurm(self, *words: str) -> str:
+        known = {**os.environ, "SLURM_CONF": self.configuration}
+        return subprocess.run(words, env=known, check=True, capture_output=True, text=True).stdout
+
+    def jobs(self, state: str) -> list[str]:
+        """Ids of the array's jobs in a state."""
+        rows = self.slurm("squeue", "--array", "--noheader", "--format=%i %T").split("\n")
+        return [row.split()[0] for row in rows if row.endswith(f" {state}")]
+
+    def wait_for(self, found: Callable[[], object], process: subprocess.Popen[str]) -> None:
+        while not found():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.2)
+
+    def results(self) -> dict[str, bytes]:
+        found = self.folder.glob("outputs/**/metrics.json")
+        return {path.parent.relative_to(self.folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("how", ["requeue", "signal"])
+def test_array__a_job_that_is_killed_and_queued_again_ends_complete(
+    how: str, slurm: str, tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    folder = tmp_path / "swept"
+    folder.mkdir()
+    sweep = Sweep(folder, slurm, tiny_encoder, reviews)
+    process = sweep.begin()
+    sweep.wait_for(lambda: list(folder.glob("cache/activations/*/manifest.json")), process)
+    first, *_ = sweep.jobs("RUNNING")
+    if how == "requeue":  # killed outright, as by a node that is taken away
+        sweep.slurm("scontrol", "requeue", first)
+    else:  # told to go, as shortly before its time limit
+        sweep.slurm("scancel", "--signal=USR2", "--full", first)
+    sweep.wait_for(lambda: first not in sweep.jobs("RUNNING"), process)
+    told, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, told
+    restarts = sweep.slurm("scontrol", "show", "job", first)
+    assert "Restarts=1" in restarts
+    assert len(sweep.results()) == len(SIZES)
+    assert sweep.results() == alone(sweep, tmp_path / "alone")
+
+
+def test_array__a_job_that_is_cancelled_is_named_and_the_same_command_completes_it(
+    slurm: str, tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    sweep = Sweep(tmp_path, slurm, tiny_encoder, reviews)
+    process = sweep.begin()
+    sweep.wait_for(lambda: list(tmp_path.glob("cache/activations/*/manifest.json")), process)
+    first, *_ = sweep.jobs("RUNNING")
+    sweep.slurm("scancel", first)
+    told, _ = process.communicate(timeout=1200)
+    assert process.returncode != 0
+    assert "1 of 6 cells have no result:" in told
+    assert len(sweep.results()) == len(SIZES) - 1
+    before = sweep.results()
+    again = sweep.begin()
+    told, _ = again.communicate(timeout=1200)
+    assert again.returncode == 0, told
+    assert len(sweep.results()) == len(SIZES)
+    assert before.items() <= sweep.results().items()
+
+
+def alone(sweep: Sweep, folder: Path) -> dict[str, bytes]:
+    """What the same cells give one after another, without Slurm."""
+    folder.mkdir()
+    assert call(folder, *sweep.cells).code == 0
+    found = folder.glob("outputs/**/metrics.json")
+    return {path.parent.relative_to(folder).as_posix(): path.read_bytes() for path in found}
