@@ -46,7 +46,7 @@ EXTRAS = {
 }
 CODEBOOK = {
     *("size", "perplexity", "codes_in_use", "mean_cosine", "alpha", "validation_loss", "best_epoch"),
-    *("utilisation", "bypass", "variance_explained", "l0", "dead_neurons"),
+    *("utilisation", "bypass", "codes_alone", "variance_explained", "l0", "dead_neurons"),
 }
 
 
