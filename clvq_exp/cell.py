@@ -21,6 +21,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.config import Config, Method
+from clvq_exp.evaluation.codes_alone import CodesAlone, codes_alone
 from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
 from clvq_exp.evaluation.intervention import Found
@@ -94,8 +95,10 @@ class _Cell:
         explained = self.salient_words(model, store)
         models, sources = self.concepts(store)
         ablations = self.ablations(model, store, models, explained)
-        specific = self.specificity(store, models)
-        metrics = cell_metrics(self.config, self.ready, store, models, explained, ablations, specific, tuned)
+        specific, alone = self.specificity(store, models)
+        metrics = cell_metrics(
+            self.config, self.ready, store, models, explained, ablations, specific, alone, tuned
+        )
         self.write(store, models, sources, explained, ablations, specific, metrics)
         return metrics
 
@@ -261,16 +264,23 @@ class _Cell:
                     }
         return Ablations({name: outcomes for name, (outcomes, _) in found.items()}, live, probes)
 
-    def specificity(self, store: ActivationStore, models: Models) -> dict[str, Specificity]:
-        """What the concepts of every method hold, and how far they are the same over seeds."""
+    def specificity(
+        self, store: ActivationStore, models: Models
+    ) -> tuple[dict[str, Specificity], dict[str, dict[int, CodesAlone]]]:
+        """What the concepts of every method hold, alone explain, and how far they are the same over seeds."""
         config, names = self.config, self.ready.texts.label_names
         with self.steps.step("specificity"):
-            return {
+            specific = {
                 name: measure_specificity(
                     of_seeds, store, self.pair.lower, names, config.specificity, config.evaluation.confidence
                 )
                 for name, of_seeds in models.items()
             }
+            alone = {
+                name: {seed: codes_alone(model, store, self.pair) for seed, model in of_seeds.items()}
+                for name, of_seeds in models.items()
+            }
+        return specific, alone
 
     def write(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.config import Config
+from clvq_exp.evaluation.codes_alone import CodesAlone
 from clvq_exp.evaluation.controls import Subjects
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.evaluation.intervention import Found
@@ -59,6 +60,7 @@ def cell_metrics(
     explained: Mapping[Split, Explained],
     ablations: Ablations,
     specific: Mapping[str, Specificity],
+    alone: Mapping[str, Mapping[int, CodesAlone]],
     tuned: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """All figures of a cell, in the form of `metrics.json`.
@@ -71,6 +73,7 @@ def cell_metrics(
         explained: attributed sentences of dev and of the training split.
         ablations: what the evaluation found.
         specific: method -> what its concepts hold.
+        alone: method -> seed -> what its concepts alone explain of the upper layer.
         tuned: what fine-tuning measured, or None.
     """
     dev = explained[Split.dev]
@@ -99,7 +102,7 @@ def cell_metrics(
                 removal: intervention_figures(live, live_original, bootstrap)
                 for removal, live in ablations.live.get(name, {}).items()
             },
-            "codebook": codebook_figures(models[name]),
+            "codebook": codebook_figures(models[name], alone[name]),
             "specificity": specific[name].figures,
         }
 

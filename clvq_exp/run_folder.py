@@ -206,6 +206,7 @@ _HISTORY = pa.schema(
         ("variance_explained", pa.float64()),
         ("l0", pa.float64()),
         ("dead_neurons", pa.int64()),
+        ("revived_codes", pa.int64()),
     ]
 )
 _CODE_USE = pa.schema([*_METHOD, ("code", pa.int64()), ("train_words", pa.int64()), ("dev_words", pa.int64())])

@@ -13,6 +13,8 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.settings import LayerPair, Split
 
 N_CONCEPTS, WIDTH, LENGTH, NOISE = 20, 32, 5, 0.1
+LENGTH_OF_CONCEPT = 4
+"""Norm of a word without its noise."""
 TELLING = (0, 1, 2)
 """Concepts that the label hangs on: label 1 has a word of one of them, label 0 has none."""
 PAIR = LayerPair(1, 2)
@@ -48,7 +50,7 @@ def plant(folder: Path, sentences: int = 600, seed: int = 0) -> Planted:
             place = int(random.integers(LENGTH))
             if label:
                 own[place] = random.choice(TELLING)
-            lower = 4 * directions[own] + NOISE * random.normal(size=(LENGTH, WIDTH))
+            lower = LENGTH_OF_CONCEPT * directions[own] + NOISE * random.normal(size=(LENGTH, WIDTH))
             layers = {PAIR.lower: lower, PAIR.upper: lower @ rotation}
             splits[split].append(MadeSentence(layers, label, [f"c{concept}" for concept in own]))
             concepts.append(own)

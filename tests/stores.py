@@ -35,10 +35,32 @@ class MadeSentence(NamedTuple):
     """Its document; a sentence stands for itself otherwise."""
 
 
+def cut_sentences(
+    lengths: Mapping[str, Sequence[int]], layers: Mapping[int, NDArray[np.floating]]
+) -> dict[Split, list[MadeSentence]]:
+    """Sentences whose words lie one behind the other; labels take turns, and there are seven word types.
+
+    Args:
+        lengths: words of each sentence, by the name of its split.
+        layers: layer -> the activation of every word, words x d.
+    """
+    splits: dict[Split, list[MadeSentence]] = {split: [] for split in Split}
+    index = start = 0
+    for split in Split:
+        for n in lengths.get(split.value, ()):
+            rows = {layer: words[start : start + n] for layer, words in layers.items()}
+            types = [f"w{row % 7}" for row in range(start + 1, start + n)]
+            splits[split].append(MadeSentence(rows, index % 2, types))
+            index, start = index + 1, start + n
+    assert all(len(words) == start for words in layers.values()), "every word belongs to a sentence"
+    return splits
+
+
 def write_store(
     folder: Path,
     splits: Mapping[Split, Sequence[MadeSentence]],
     sentence_token: bool = True,
+    row_group: int | None = None,
 ) -> ActivationStore:
     """A store as extraction leaves it.
 
@@ -47,6 +69,7 @@ def write_store(
         splits: sentences of each split.
         sentence_token: whether the first word of each sentence is its sentence token, which then represents it;
             otherwise the mean of its words does.
+        row_group: rows of a group of the tables' files; as many as there are otherwise.
     """
     made = [(split, sentence) for split in Split for sentence in splits.get(split, ())]
     layers = list(made[0][1].layers)
@@ -68,21 +91,21 @@ def write_store(
         "vanished": pa.array([0] * len(made), pa.int32()),
         "truncated": pa.array([0] * len(made), pa.int32()),
     }
-    pq.write_table(pa.table(sentences), tables / SENTENCES_TABLE)
+    pq.write_table(pa.table(sentences), tables / SENTENCES_TABLE, row_group)
     words = {
         "sentence": pa.array(np.repeat(np.arange(len(made)), lengths), pa.int32()),
         "position": pa.array(np.concatenate([np.arange(n) - skipped for n in lengths]), pa.int32()),
         "word": [word for each in texts for word in each],
         "special": pa.array(np.concatenate([np.arange(n) < skipped for n in lengths])),
     }
-    pq.write_table(pa.table(words), tables / WORDS_TABLE)
+    pq.write_table(pa.table(words), tables / WORDS_TABLE, row_group)
     folders: dict[int, Path] = {}
     for layer in layers:
         each = [np.asarray(sentence.layers[layer], np.float32) for _, sentence in made]
         out = folder / f"layer{layer}"
         out.mkdir()
         np.concatenate(each).tofile(out / WORD_ACTIVATIONS)
-        np.stack([rows[0] if sentence_token else rows.mean(0) for rows in each]).tofile(
+        np.stack([_represented(rows[:1] if sentence_token else rows) for rows in each]).tofile(
             out / SENTENCE_REPRESENTATIONS
         )
         facts = {"layer": layer, "width": each[0].shape[1], "dtype": "float32", "after_final_norm": False}
@@ -92,5 +115,11 @@ def write_store(
 
 
 def _words(sentence: MadeSentence, n: int, sentence_token: bool) -> list[str]:
-    words = list(sentence.words or [f"w{index}" for index in range(n - int(sentence_token))])
-    return ["[CLS]", *words] if sentence_token else words
+    own = n - int(sentence_token)
+    words = [f"w{index}" for index in range(own)] if sentence.words is None else list(sentence.words)
+    return ["[CLS]", *words] if sentence_token and n else words
+
+
+def _represented(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean; zeros for a sentence without words."""
+    return rows.mean(0) if len(rows) else np.zeros(rows.shape[1], np.float32)

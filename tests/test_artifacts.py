@@ -328,7 +328,7 @@ STABLE = "fdebc5a249a6371a"
 
 class TestPlain:
     def test_dataclass_enum_and_tuple__become_json(self):
-        encoder = {"alpha_mode": "adaptive", "alpha": 0.1, "alpha_start": 0.2}
+        encoder = {"alpha_mode": "adaptive", "alpha": 0.1, "alpha_start": 0.2, "linear_start": "default"}
         value = {1: (EncoderSettings(), Split.dev, [None, True, 2, 0.5, "x"])}
         assert plain(value) == {"1": [encoder, "dev", [None, True, 2, 0.5, "x"]]}
 

@@ -24,7 +24,7 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 COLUMNS = {
     "history": "method seed epoch train_loss train_reconstruction train_commitment validation_loss "
     "validation_reconstruction validation_commitment perplexity codes_in_use alpha learning_rate "
-    "train_sparsity validation_sparsity variance_explained l0 dead_neurons",
+    "train_sparsity validation_sparsity variance_explained l0 dead_neurons revived_codes",
     "code_use": "method seed code train_words dev_words",
     "assignments": "seed sentence split position word code",
     "salient_words": "sentence id split text label prediction confidence position word special attribution "
@@ -47,7 +47,7 @@ EXTRAS = {
 }
 CODEBOOK = {
     *("size", "perplexity", "codes_in_use", "mean_cosine", "alpha", "validation_loss", "best_epoch"),
-    *("utilisation", "bypass", "variance_explained", "l0", "dead_neurons"),
+    *("utilisation", "bypass", "codes_alone", "variance_explained", "l0", "dead_neurons"),
 }
 
 

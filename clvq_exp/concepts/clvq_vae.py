@@ -19,7 +19,7 @@ from clvq_exp.concepts.chosen_words import ChosenWords
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
-from clvq_exp.concepts.training import best_epoch, train
+from clvq_exp.concepts.training import best_epoch, labelled, train
 from clvq_exp.concepts.word_filter import filter_identity, trained_words
 from clvq_exp.settings import LayerPair, PerplexityOver, Split, TargetLayer, WordsOfConcepts
 
@@ -147,11 +147,13 @@ class ClvqVae(CodebookModel):
         )
         if bypass.as_is >= bypass.mean_predictor:
             log.warning(
-                "the reconstruction loss %.4f is no better than predicting the mean (%.4f) at "
-                "trainer.learning_rate=%g; 1e-3 is a safe start",
-                bypass.as_is,
-                bypass.mean_predictor,
-                self.settings.trainer.learning_rate,
+                "%s",
+                labelled(
+                    run,
+                    f"the reconstruction loss {bypass.as_is:.4f} is no better than predicting the mean "
+                    f"({bypass.mean_predictor:.4f}) at trainer.learning_rate="
+                    f"{self.settings.trainer.learning_rate:g}; 1e-3 is a safe start",
+                ),
             )
 
     def _codes_of_last_batch(self, store: ActivationStore, layer: int) -> Int64[Tensor, " K"]:

@@ -77,6 +77,7 @@ class ClvqVaeModule(pl.LightningModule):
         self._candidates: Candidates | None = None
         self.history: list[EpochRecord] = []
         self._train = _Totals(settings.quantizer.codebook_size)
+        self._revived = 0
         self._validation = _Totals(settings.quantizer.codebook_size)
         self._counted = torch.zeros(settings.quantizer.codebook_size, dtype=torch.float64)
 
@@ -149,7 +150,7 @@ class ClvqVaeModule(pl.LightningModule):
         optimizer.step()
         self.quantizer.update(statistics)
         if self._candidates is not None:
-            self.quantizer.revive(self._candidates)
+            self._revived += self.quantizer.revive(self._candidates)
         self._train.add(losses, statistics.counts, batch.n_words)
         give_back(self.device)
 
@@ -179,6 +180,7 @@ class ClvqVaeModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
         self._train.reset()
+        self._revived = 0
 
     def on_validation_epoch_start(self) -> None:
         """Start the split's sums."""
@@ -212,6 +214,7 @@ class ClvqVaeModule(pl.LightningModule):
         trained = self._train.means() if epoch > 0 else None
         optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
         rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.trainer.learning_rate
+        revives = self.settings.quantizer.revive_below > 0
         return dict(
             epoch=epoch,
             train_loss=trained[0] + beta * trained[1] if trained else None,
@@ -222,6 +225,7 @@ class ClvqVaeModule(pl.LightningModule):
             validation_commitment=com,
             perplexity=perplexity(self._counted),
             codes_in_use=int((self._validation.counts > 0).sum()),
+            revived_codes=self._revived if trained and revives else None,
             alpha=float(self.encoder.alpha.detach()),
             learning_rate=float(rate),
         )

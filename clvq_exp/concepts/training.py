@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun
+from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun, TrainingDivergedError
 from clvq_exp.concepts.checkpoints import Checkpoints
 from clvq_exp.settings import Split, TrainerSettings
 
@@ -41,25 +42,33 @@ def train(
         The checkpoints, to be removed once the fit is done.
 
     Raises:
-        ConceptError: nothing to stop on.
+        ConceptError: nothing to stop on, or a loss that is not finite.
     """
     if not len(run.store.sentence_ids(Split.validation)):
         raise ConceptError(
             "no validation sentences to stop on: raise trainer.sentences.concepts or dataset.validation_share"
         )
-    checkpoints = Checkpoints(run.work / part, MONITOR)
+    checkpoints = Checkpoints(run.work / part, MONITOR, run.label)
     trainer = _trainer(settings, run, checkpoints)
     last = checkpoints.last()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        if last is None:
-            start()
-            trainer.validate(module, datamodule=data, verbose=False)
-        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        try:
+            if last is None:
+                start()
+                trainer.validate(module, datamodule=data, verbose=False)
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except TrainingDivergedError as error:
+            raise TrainingDivergedError(labelled(run, str(error))) from error
     module.load_state_dict(checkpoints.best_weights())
     module.to(run.device).eval()
     return checkpoints
+
+
+def labelled(run: FitRun, line: str) -> str:
+    """A log line or message about a fit, behind what the fit is shown under."""
+    return f"{run.label}: {line}" if run.label else line
 
 
 class BestEpoch(NamedTuple):
@@ -72,12 +81,13 @@ class BestEpoch(NamedTuple):
 def best_epoch(history: Sequence[EpochRecord]) -> BestEpoch:
     """The trained epoch of lowest validation loss, the first of several."""
     found = [BestEpoch(int(record["epoch"] or 0), float(record[MONITOR] or 0.0)) for record in history]
-    return min((each for each in found if each.epoch > 0), key=lambda each: each.loss)
+    # In float32, as the loss is logged: the epoch whose weights are kept is chosen among such numbers.
+    return min((each for each in found if each.epoch > 0), key=lambda each: np.float32(each.loss))
 
 
 def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -> pl.Trainer:
-    stop = EarlyStopping(MONITOR, patience=settings.patience, check_finite=False)
-    callbacks: list[Callback] = [checkpoints, stop, _Progress()]
+    stop = _Stop(MONITOR, patience=settings.patience, check_finite=False)
+    callbacks: list[Callback] = [checkpoints, stop, _Progress(run.label)]
     cuda = run.device.type == "cuda"
     return pl.Trainer(
         accelerator="gpu" if cuda else "cpu",
@@ -93,12 +103,33 @@ def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -
     )
 
 
+class _Stop(EarlyStopping):
+    """Early stopping that stays: Lightning's own lets a run that had stopped go on when it is resumed."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del pl_module
+        trainer.should_stop = self.wait_count >= max(self.patience, 1)
+
+
 class _Progress(TQDMProgressBar):
-    """One bar over an epoch's steps, on standard error like all bars; none for the short validation passes."""
+    """One bar over an epoch's steps, on standard error like all bars; none for the short validation passes.
+
+    Args:
+        label: what the bar is shown under; empty for none.
+    """
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = f"training, {label}" if label else "training"
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        bar = self.train_progress_bar
+        bar.set_description(f"{self._label}, epoch {trainer.current_epoch + 1}", refresh=False)
+        bar.reset(self.total_train_batches)
 
     def init_train_tqdm(self) -> Tqdm:
         return Tqdm(
-            desc=self.train_description,
+            desc=self._label,
             disable=self.is_disabled,
             dynamic_ncols=True,
             file=sys.stderr,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clvq_exp.concepts.base import Bypass, ConceptModel, FitSummary, mean_pairwise_cosine
+from clvq_exp.evaluation.codes_alone import CodesAlone
 from clvq_exp.evaluation.controls import (
     ORIGINAL,
     PERTURBED,
@@ -120,19 +121,26 @@ def intervention_figures(
     return figures
 
 
-def codebook_figures(models: Mapping[int, ConceptModel]) -> dict[str, Any]:
-    """Size, use, cosine and bypass of a method's concepts: means over seeds, and each seed."""
-    seeds = {str(seed): _codebook_of_seed(model) for seed, model in models.items()}
-    names = [name for name in next(iter(seeds.values())) if name not in ("bypass", "chosen")]
+def codebook_figures(models: Mapping[int, ConceptModel], alone: Mapping[int, CodesAlone]) -> dict[str, Any]:
+    """Size, use, cosine, bypass and what concepts alone explain: means over seeds, and each seed.
+
+    Args:
+        models: seed -> fitted model.
+        alone: seed -> what its concepts alone explain of the upper layer.
+    """
+    seeds = {str(seed): _codebook_of_seed(model, alone[seed]) for seed, model in models.items()}
+    names = [name for name in next(iter(seeds.values())) if name not in ("bypass", "chosen", "codes_alone")]
     means: dict[str, Any] = {name: _mean([each[name] for each in seeds.values()]) for name in names}
     bypasses = [each["bypass"] for each in seeds.values()]
     means["bypass"] = (
         {name: _mean([each[name] for each in bypasses]) for name in Bypass._fields} if bypasses[0] else None
     )
+    shares = [each["codes_alone"] for each in seeds.values()]
+    means["codes_alone"] = {name: _mean([each[name] for each in shares]) for name in CodesAlone._fields}
     return {**means, "seeds": seeds}
 
 
-def _codebook_of_seed(model: ConceptModel) -> dict[str, Any]:
+def _codebook_of_seed(model: ConceptModel, alone: CodesAlone) -> dict[str, Any]:
     summary = model.summary
     return {
         "size": model.n_concepts,
@@ -148,6 +156,7 @@ def _codebook_of_seed(model: ConceptModel) -> dict[str, Any]:
         "dead_neurons": summary.dead_neurons,
         "chosen": dict(summary.chosen),
         "bypass": summary.bypass._asdict() if summary.bypass else None,
+        "codes_alone": alone._asdict(),
     }
 
 

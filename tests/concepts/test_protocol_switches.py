@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.loggers import CSVLogger
 
 from clvq_exp.activations.datamodule import ActivationPairs, BatchKey
 from clvq_exp.activations.store import ActivationStore
@@ -313,11 +315,69 @@ def test_revival__leaves_a_codebook_alone_in_which_every_code_is_used(
     assert torch.equal(asked.vectors(), plain.vectors())
 
 
-# ---------------------------------------------------------------- all of them together
+@pytest.mark.parametrize("dead", [[], [1, 4]])
+def test_revived_codes__are_those_that_were_dead(
+    store: ActivationStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: list[int]
+) -> None:
+    codes, shares = store.words(1)[:6].clone(), torch.full((6,), 1 / (6 - len(dead)))
+    codes[dead], shares[dead] = 1e4, 0.0
+    monkeypatch.setattr(clvq_vae, "initial_codebook", lambda *_: InitialCodebook(codes, shares))
+    one_step = settings(quantizer__revive_below=0.01, trainer__batch_size=40, trainer__max_epochs=1)
+    history = fit(store, one_step, tmp_path).summary.history
+    assert [record["revived_codes"] for record in history] == [None, len(dead)]
+
+
+def test_revived_codes__are_none_where_revival_is_off(
+    store: ActivationStore, settings: Settings, tmp_path: Path
+) -> None:
+    history = fit(store, settings(trainer__max_epochs=1), tmp_path).summary.history
+    assert [record["revived_codes"] for record in history] == [None, None]
 
 
 class KilledError(BaseException):
     """Nobody catches this."""
+
+
+def killed_fit(
+    store: ActivationStore, settings: ConceptSettings, folder: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit that is killed as its third epoch begins."""
+    started = ClvqVaeModule.on_train_epoch_start
+
+    def die_in_the_third_epoch(self: ClvqVaeModule) -> None:
+        if self.current_epoch == 2:
+            raise KilledError
+        started(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClvqVaeModule, "on_train_epoch_start", die_in_the_third_epoch)
+        with pytest.raises(KilledError):
+            fit(store, settings, folder, work)
+
+
+def test_revived_codes__are_summed_over_an_epoch_and_outlive_a_kill(
+    store: ActivationStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revived = iter(range(1, 10))  # three epochs of three steps
+    monkeypatch.setattr(VectorQuantizer, "revive", lambda *_: next(revived))
+    chosen = settings(quantizer__revive_below=1.0)
+    killed_fit(store, chosen, tmp_path, tmp_path / "killed", monkeypatch)
+    history = fit(store, chosen, tmp_path, tmp_path / "killed").summary.history
+    assert [record["revived_codes"] for record in history] == [None, 1 + 2 + 3, 4 + 5 + 6, 7 + 8 + 9]
+
+
+def test_revived_codes__are_logged(store: ActivationStore, settings: Settings, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="", version="logs")
+    run = FitRun(store, PAIR, 0, tmp_path, ArtifactCache(tmp_path / "cache"), torch.device("cpu"), logger)
+    model = ClvqVae(settings(quantizer__revive_below=30.0, trainer__max_epochs=2))
+    model.fit(run)
+    with (tmp_path / "logs" / "metrics.csv").open(encoding="utf-8") as lines:
+        logged = [float(row["revived_codes"]) for row in csv.DictReader(lines) if row["revived_codes"]]
+    assert logged == [record["revived_codes"] for record in model.summary.history[1:]]
+    assert min(logged) > 0
+
+
+# ---------------------------------------------------------------- all of them together
 
 
 def test_reference__a_killed_fit_goes_on_to_the_same_bits(
@@ -325,17 +385,7 @@ def test_reference__a_killed_fit_goes_on_to_the_same_bits(
 ) -> None:
     chosen = settings(**REFERENCE)
     whole = fit(store, chosen, tmp_path)
-    started = ClvqVaeModule.on_train_epoch_start
-
-    def die_in_the_last_epoch(self: ClvqVaeModule) -> None:
-        if self.current_epoch == 2:
-            raise KilledError
-        started(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClvqVaeModule, "on_train_epoch_start", die_in_the_last_epoch)
-        with pytest.raises(KilledError):
-            fit(store, chosen, tmp_path, tmp_path / "killed")
+    killed_fit(store, chosen, tmp_path, tmp_path / "killed", monkeypatch)
     monkeypatch.setattr(ClvqVae, "_initialise", pytest.fail)
     resumed = fit(store, chosen, tmp_path, tmp_path / "killed")
     assert resumed.summary == whole.summary

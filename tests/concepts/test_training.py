@@ -15,7 +15,7 @@ from clvq_exp.activations.datamodule import ActivationPairs, BatchKey
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.concepts import clvq_vae
-from clvq_exp.concepts.base import CONCEPT, MEMBER_MEAN, ConceptSettings, FitRun, TrainingDivergedError
+from clvq_exp.concepts.base import CONCEPT, MEMBER_MEAN, Bypass, ConceptSettings, FitRun, TrainingDivergedError
 from clvq_exp.concepts.bypass import measure_bypass
 from clvq_exp.concepts.clvq_vae import ClvqVae
 from clvq_exp.concepts.kmeans_codes import KMeansCodes
@@ -291,6 +291,22 @@ def test_fit__a_loss_that_is_not_finite_names_the_key(
     model = ClvqVae(settings(trainer__learning_rate=1e30))
     with pytest.raises(TrainingDivergedError, match=r"trainer\.learning_rate=1e\+30: lower it"):
         model.fit(fit_run(store, tmp_path))
+
+
+def test_fit__no_better_than_the_mean_is_said_under_the_run_s_label(
+    store: ActivationStore,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(clvq_vae, "measure_bypass", lambda *_: Bypass(2.0, 2.0, 2.0, 1.0))
+    run = fit_run(store, tmp_path)._replace(label="single_layer, seed 1")
+    ClvqVae(settings(trainer__max_epochs=1)).fit(run)
+    assert (
+        "single_layer, seed 1: the reconstruction loss 2.0000 is no better than predicting the mean (1.0000) at "
+        "trainer.learning_rate=0.005; 1e-3 is a safe start"
+    ) in caplog.messages
 
 
 def test_save_and_load__give_the_same_model(

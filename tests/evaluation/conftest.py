@@ -4,71 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
+from stores import MadeSentence, write_store
 from torch import Tensor
 
-from clvq_exp.activations.store import (
-    LAYER_FACTS,
-    SENTENCE_REPRESENTATIONS,
-    SENTENCES_TABLE,
-    WORD_ACTIVATIONS,
-    WORDS_TABLE,
-    ActivationStore,
-)
-from clvq_exp.artifacts import write_json
+from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import CONCEPT, MEMBER_MEAN, ConceptModel, FitRun, FitSummary
 from clvq_exp.settings import LayerPair, Split
 
 LAYER = 2
 
 
-class MadeSentence(NamedTuple):
-    """A sentence of a store: the activation of each word; the first is the sentence token, which is h."""
-
-    words: Tensor
-    label: int
-
-
-def write_store(folder: Path, splits: Mapping[Split, Sequence[MadeSentence]]) -> ActivationStore:
-    """A store of one layer, as `extract` leaves it."""
-    made = [(split, sentence) for split in Split for sentence in splits.get(split, ())]
-    lengths = [len(sentence.words) for _, sentence in made]
-    tables, layer = folder / "tables", folder / "layer"
-    tables.mkdir(parents=True)
-    layer.mkdir()
-    columns: dict[str, list[Any]] = {
-        "id": [f"s{row}" for row in range(len(made))],
-        "text": [" ".join(f"w{i}" for i in range(n - 1)) for n in lengths],
-        "group": [f"g{row}" for row in range(len(made))],
-        "label": [sentence.label for _, sentence in made],
-        "split": pa.array([tuple(Split).index(split) for split, _ in made], pa.int8()),
-        "first_word": np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
-        "n_words": np.array(lengths, dtype=np.int64),
-        "n_tokens": np.array(lengths, dtype=np.int64) + 1,
-    }
-    pq.write_table(pa.table(columns), tables / SENTENCES_TABLE)
-    words = {
-        "sentence": pa.array([row for row, n in enumerate(lengths) for _ in range(n)], pa.int32()),
-        "position": pa.array([i - 1 for n in lengths for i in range(n)], pa.int32()),
-        "word": ["[CLS]" if i == 0 else f"w{i - 1}" for n in lengths for i in range(n)],
-        "special": [i == 0 for n in lengths for i in range(n)],
-    }
-    pq.write_table(pa.table(words), tables / WORDS_TABLE)
-    width = made[0][1].words.shape[1]
-    for name, rows in (
-        (WORD_ACTIVATIONS, torch.cat([sentence.words for _, sentence in made])),
-        (SENTENCE_REPRESENTATIONS, torch.stack([sentence.words[0] for _, sentence in made])),
-    ):
-        rows.float().numpy().tofile(layer / name)
-    facts = {"layer": LAYER, "width": width, "dtype": "float32", "after_final_norm": False}
-    write_json(layer / LAYER_FACTS, facts)
-    return ActivationStore(tables, {LAYER: layer})
+def one_layer(words: Tensor, label: int) -> MadeSentence:
+    """A sentence of a store of one layer; the first word is the sentence token, which is h."""
+    return MadeSentence({LAYER: words.numpy()}, label)
 
 
 class AxisConcepts(ConceptModel):
@@ -123,7 +75,7 @@ def labelled_sentences(n: int, seed: int, width: int = 12) -> list[MadeSentence]
         words = 0.3 * torch.randn((4, width), generator=generator)
         words[:2, 0] += 3.0 * (2 * label - 1)
         words[2:, 1] += 4.0
-        made.append(MadeSentence(words, label))
+        made.append(one_layer(words, label))
     return made
 
 
@@ -151,6 +103,6 @@ def axes() -> AxisConcepts:
 
 
 @pytest.fixture
-def sentence() -> type[MadeSentence]:
-    """The record that `make_store` takes."""
-    return MadeSentence
+def sentence() -> Callable[[Tensor, int], MadeSentence]:
+    """Words and label -> the record that `make_store` takes."""
+    return one_layer

@@ -131,7 +131,7 @@ def test_random_active_code__removes_nothing_where_there_is_no_other(
     assert torch.equal(found["random_active_code_norm_matched"].h, who.h(all_of(who)))
 
 
-def test_other_word__is_another_word_of_the_same_sentence(make_store: Any, sentence: type[Any], axes: Any) -> None:
+def test_other_word__is_another_word_of_the_same_sentence(make_store: Any, sentence: Any, axes: Any) -> None:
     def one(*concepts: int) -> Any:
         return sentence(torch.eye(4, 12)[list(concepts)], 0)
 
@@ -181,7 +181,7 @@ def test_class_means__of_two_classes_are_their_difference(labelled_store: Activa
     assert abs(float(directions[0] @ difference / difference.norm())) == pytest.approx(1, abs=1e-5)
 
 
-def test_class_means__of_three_classes_span_their_differences(make_store: Any, sentence: type[Any]) -> None:
+def test_class_means__of_three_classes_span_their_differences(make_store: Any, sentence: Any) -> None:
     centres = torch.tensor([[5.0, 0, 0, 1], [-5.0, 0, 0, 1], [0, 2.0, 0, 1]])
     store = make_store({Split.train: [sentence(centres[i % 3][None].repeat(2, 1), i % 3) for i in range(12)]})
     directions = layer_directions(store, LAYER).class_means
@@ -192,9 +192,7 @@ def test_class_means__of_three_classes_span_their_differences(make_store: Any, s
     assert abs(float(directions[0, 0])) > 0.99, "the widest first"
 
 
-def test_class_means__take_no_more_than_the_removal_s_rank(
-    make_store: Any, sentence: type[Any], axes: Any
-) -> None:
+def test_class_means__take_no_more_than_the_removal_s_rank(make_store: Any, sentence: Any, axes: Any) -> None:
     words = torch.eye(4, 12)
     store = make_store({split: [sentence(words[[i % 3, 3]], i % 3) for i in range(9)] for split in Split})
     _, fixed, found = made(axes, store, [0, 1, 2, 3])
@@ -231,7 +229,7 @@ def active_along(*axes: int, width: int = 24) -> Tensor:
     return word
 
 
-def several(make_store: Any, sentence: type[Any]) -> tuple[ActivationStore, Subjects]:
+def several(make_store: Any, sentence: Any) -> tuple[ActivationStore, Subjects]:
     """Three sentences: sentence token, salient word, another word, with 2, 3, 4; 4, 12, 1; and 3, 0, 2 neurons."""
     words = (
         (active_along(0, 1), active_along(2, 3, 4), active_along(5, 6, 7, 8)),
@@ -246,7 +244,7 @@ def several(make_store: Any, sentence: type[Any]) -> tuple[ActivationStore, Subj
 
 
 @pytest.fixture
-def of_several(make_store: Any, sentence: type[Any], neurons: Any) -> Callable[..., dict[str, Tensor]]:
+def of_several(make_store: Any, sentence: Any, neurons: Any) -> Callable[..., dict[str, Tensor]]:
     """removal, active concepts -> condition -> bases of the three sentences."""
     store, who = several(make_store, sentence)
     return lambda removal, active=range(24): bases_of(neurons, store, who, removal, active)
@@ -306,7 +304,7 @@ def test_several_concepts__other_words_lose_no_more_than_the_salient_one(of_seve
 
 
 def test_several_concepts__matched_controls_move_as_far_whatever_the_block(
-    make_store: Any, sentence: type[Any], neurons: Any
+    make_store: Any, sentence: Any, neurons: Any
 ) -> None:
     store, who = several(make_store, sentence)
     removal = Removal(neurons, who, layer_directions(store, LAYER), np.arange(24), "top_10", 0)

@@ -72,7 +72,7 @@ def test_removed_norm__is_the_mean_share_of_h(labelled_store: ActivationStore, a
 
 
 def test_empty_concepts__are_counted_and_remove_nothing(
-    make_store: Any, sentence: type[Any], labelled_store: ActivationStore, axes: Any
+    make_store: Any, sentence: Any, labelled_store: ActivationStore, axes: Any
 ) -> None:
     def dev(index: int) -> Any:
         concept = 3 if index < 50 else 0  # the last concept has no direction under member_mean

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clvq_exp.concepts.base import Bypass, FitSummary
+from clvq_exp.evaluation.codes_alone import CodesAlone
 from clvq_exp.evaluation.faithfulness import RemovalOutcomes
 from clvq_exp.evaluation.intervention import LiveOutcomes
 from clvq_exp.evaluation.statistics import Bootstrap, SignFlips
@@ -168,18 +169,20 @@ def test_codebook_figures__means_over_seeds_and_each_seed(axes: Any) -> None:
     other = type(axes)(4, 12)
     axes.summary = FitSummary(2.0, 3, 0.25, 0.5, 7, Bypass(0.5, 0.6, 0.7, 0.8))
     other.summary = FitSummary(3.0, 4, 0.35, 0.7, 8, Bypass(0.7, 0.8, 0.9, 1.0))
-    found = codebook_figures({0: axes, 1: other})
+    found = codebook_figures({0: axes, 1: other}, {0: CodesAlone(0.25, 0.5), 1: CodesAlone(0.75, 1.0)})
     assert (found["size"], found["perplexity"], found["utilisation"]) == (4, 2.5, 0.625)
     assert (found["codes_in_use"], found["best_epoch"]) == (3.5, 7.5)
     assert found["mean_cosine"] == pytest.approx(0, abs=1e-12)
     assert found["bypass"] == pytest.approx(
         {"as_is": 0.6, "permuted": 0.7, "memory_zeroed": 0.8, "mean_predictor": 0.9}
     )
+    assert found["codes_alone"] == {"linear_map": 0.5, "code_mean": 0.75}
+    assert found["seeds"]["0"]["codes_alone"] == {"linear_map": 0.25, "code_mean": 0.5}
     assert found["seeds"]["1"]["perplexity"] == 3.0
 
 
 def test_codebook_figures__null_where_a_method_has_none(axes: Any) -> None:
-    found = codebook_figures({0: axes})
+    found = codebook_figures({0: axes}, {0: CodesAlone(0.0, 0.0)})
     for name in ("alpha", "validation_loss", "best_epoch", "bypass"):
         assert found[name] is None
         assert found["seeds"]["0"][name] is None

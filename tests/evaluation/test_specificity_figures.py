@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
+from stores import MadeSentence, write_store
 from torch import Tensor
 
-from clvq_exp.activations.store import (
-    LAYER_FACTS,
-    SENTENCE_REPRESENTATIONS,
-    SENTENCES_TABLE,
-    WORD_ACTIVATIONS,
-    WORDS_TABLE,
-    ActivationStore,
-)
-from clvq_exp.artifacts import write_json
+from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptModel, FitRun, FitSummary
 from clvq_exp.evaluation.specificity.figures import Specificity, measure_specificity, specificity_figures
 from clvq_exp.evaluation.specificity.words import training_words
@@ -86,40 +77,11 @@ class GivenCodes(ConceptModel):
 
 def write_lines(folder: Path, lines: Sequence[Line], row_group: int = 1000) -> ActivationStore:
     """A store of sentences whose activations are the codes of the models."""
-    lines = sorted(lines, key=lambda line: tuple(Split).index(line.split))
-    words = [["[CLS]", *line.text.split()] for line in lines]
-    lengths = [len(each) for each in words]
-    first_word = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    tables, layer = folder / "tables", folder / "layer"
-    tables.mkdir(parents=True)
-    layer.mkdir()
-    sentences = {
-        "id": [f"s{index}" for index in range(len(lines))],
-        "text": [line.text for line in lines],
-        "group": [line.group for line in lines],
-        "label": [line.label for line in lines],
-        "split": pa.array([tuple(Split).index(line.split) for line in lines], pa.int8()),
-        "first_word": first_word,
-        "n_words": np.array(lengths, dtype=np.int64),
-        "n_tokens": np.array(lengths, dtype=np.int64),
-    }
-    pq.write_table(pa.table(sentences), tables / SENTENCES_TABLE, row_group_size=row_group)
-    of_words = {
-        "sentence": pa.array(np.repeat(np.arange(len(lines)), lengths), pa.int32()),
-        "position": pa.array([index - 1 for n in lengths for index in range(n)], pa.int32()),
-        "word": [word for each in words for word in each],
-        "special": [index == 0 for n in lengths for index in range(n)],
-    }
-    pq.write_table(pa.table(of_words), tables / WORDS_TABLE, row_group_size=row_group)
-    columns = [
-        [code for line in lines for code in (0, *line.codes[model])] for model in range(len(lines[0].codes))
-    ]
-    activations = np.array(columns, dtype=np.float32).T.copy()
-    activations.tofile(layer / WORD_ACTIVATIONS)
-    activations[first_word].tofile(layer / SENTENCE_REPRESENTATIONS)
-    facts = {"layer": LAYER, "width": len(columns), "dtype": "float32", "after_final_norm": False}
-    write_json(layer / LAYER_FACTS, facts)
-    return ActivationStore(tables, {LAYER: layer})
+    splits: dict[Split, list[MadeSentence]] = {split: [] for split in Split}
+    for line in lines:
+        codes = np.array([(0, *of_model) for of_model in line.codes], dtype=np.float32).T
+        splits[line.split].append(MadeSentence({LAYER: codes}, line.label, line.text.split(), line.group))
+    return write_store(folder, splits, row_group=row_group)
 
 
 @pytest.fixture

@@ -165,7 +165,8 @@ class SparseModel(ConceptModel):
             network.start_at(moments(run.pair.lower), moments(run.pair.upper))
 
         # The curves of several networks would lie over each other: those of the chosen one are logged afterwards.
-        alone = run if len(self._penalties) == 1 else run._replace(logger=None)
+        several = len(self._penalties) > 1
+        alone = run._replace(logger=None, label=f"{run.label}, {_PENALTY}={l1:g}") if several else run
         checkpoints = train(module, data, trainer, alone, start, part=f"{_PENALTY}_{l1:g}")
         parts.enter(l1, network.state_dict(), module.history)
         checkpoints.remove_all()
