@@ -53,7 +53,7 @@ JobRequeue=1
 MpiDefault=none
 ReturnToService=2
 MinJobAge=3600
-KillWait=5
+KillWait=1
 NodeName=$name NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
 PartitionName=all Nodes=$name Default=YES MaxTime=INFINITE State=UP
 END

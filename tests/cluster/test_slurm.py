@@ -60,7 +60,18 @@ class Sweep:
 
     def slurm(self, *words: str) -> str:
         known = {**os.environ, "SLURM_CONF": self.configuration}
-        return subprocess.run(words, env=known, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(words, env=known, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def tell(self, *words: str) -> str:
+        """Do something to a job that runs; another one where that one just ends. Returns its id."""
+        while True:
+            for job in reversed(self.jobs("RUNNING")):
+                known = {**os.environ, "SLURM_CONF": self.configuration}
+                if subprocess.run([*words, job], env=known, check=False, capture_output=True).returncode == 0:
+                    return job
+            time.sleep(0.2)
 
     def jobs(self, state: str) -> list[str]:
         """Ids of the array's jobs in a state."""
@@ -77,25 +88,25 @@ class Sweep:
         return {path.parent.relative_to(self.folder).as_posix(): path.read_bytes() for path in found}
 
 
-@pytest.mark.parametrize("how", ["requeue", "signal"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("scontrol", "requeue"), id="killed_outright"),
+        pytest.param(("scancel", "--signal=USR2"), id="told_to_go"),  # as shortly before its time limit
+    ],
+)
 def test_array__a_job_that_is_killed_and_queued_again_ends_complete(
-    how: str, slurm: str, tmp_path: Path, tiny_encoder: Path, reviews: Path
+    words: tuple[str, ...], slurm: str, tmp_path: Path, tiny_encoder: Path, reviews: Path
 ) -> None:
     folder = tmp_path / "swept"
     folder.mkdir()
     sweep = Sweep(folder, slurm, tiny_encoder, reviews)
     process = sweep.begin()
     sweep.wait_for(lambda: list(folder.glob("cache/activations/*/manifest.json")), process)
-    first, *_ = sweep.jobs("RUNNING")
-    if how == "requeue":  # killed outright, as by a node that is taken away
-        sweep.slurm("scontrol", "requeue", first)
-    else:  # told to go, as shortly before its time limit
-        sweep.slurm("scancel", "--signal=USR2", "--full", first)
-    sweep.wait_for(lambda: first not in sweep.jobs("RUNNING"), process)
+    job = sweep.tell(*words)
     told, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, told
-    restarts = sweep.slurm("scontrol", "show", "job", first)
-    assert "Restarts=1" in restarts
+    assert "Restarts=1" in sweep.slurm("scontrol", "show", "job", job)
     assert len(sweep.results()) == len(SIZES)
     assert sweep.results() == alone(sweep, tmp_path / "alone")
 
@@ -106,8 +117,7 @@ def test_array__a_job_that_is_cancelled_is_named_and_the_same_command_completes_
     sweep = Sweep(tmp_path, slurm, tiny_encoder, reviews)
     process = sweep.begin()
     sweep.wait_for(lambda: list(tmp_path.glob("cache/activations/*/manifest.json")), process)
-    first, *_ = sweep.jobs("RUNNING")
-    sweep.slurm("scancel", first)
+    sweep.tell("scancel")
     told, _ = process.communicate(timeout=1200)
     assert process.returncode != 0
     assert "1 of 6 cells have no result:" in told
