@@ -109,7 +109,7 @@ class FitSummary:
     dead_neurons: int | None = None
     """Neurons that no validation word activates."""
     chosen: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Hyper-parameters that the fit chose by the validation split."""
+    """What the fit came to by itself: a penalty chosen by the validation split, the words that were clustered."""
     history: tuple[EpochRecord, ...] = field(default=())
 
 

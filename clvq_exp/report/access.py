@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from clvq_exp.report.names import CONTROLS, REMOVALS, removals_in_order
+
 Metrics = Mapping[str, Any]
 """The content of `metrics.json`."""
 
@@ -52,13 +54,44 @@ def main_method(metrics: Metrics) -> str:
     return str(entry(metrics, "cell").get("method", "method"))
 
 
+def compared(metrics: Metrics) -> list[Mapping[str, Any]]:
+    """The pairs of methods that were held against each other, each with its `methods` and `removals`."""
+    pairs = metrics.get("comparisons")
+    return [mapping(pair) for pair in cast("list[object]", pairs)] if isinstance(pairs, list) else []
+
+
 def methods(metrics: Metrics) -> list[str]:
-    """The main method, then those beside it."""
-    return [main_method(metrics), *entry(metrics, "beside")]
+    """The main method, then those beside it in the order in which they were asked for.
+
+    `metrics.json` sorts its keys, so the order stands in the comparisons alone.
+    """
+    present = [main_method(metrics), *entry(metrics, "beside")]
+    asked = [str(name) for pair in compared(metrics) for name in pair.get("methods") or []]
+    return [name for name in dict.fromkeys([present[0], *asked, *present]) if name in present]
+
+
+def own_removal(metrics: Metrics, method: str, kind: str = "faithfulness") -> str | None:
+    """The removal by which a method is held against the others; None where it has none.
+
+    The first comparison that names the method tells it. A method that stands alone is read by a removal that
+    it alone could have, where there is one.
+
+    Args:
+        metrics: the content of `metrics.json`.
+        method: as in `metrics.json`.
+        kind: `faithfulness` or `intervention`.
+    """
+    present = [name for name, values in block(metrics, method, kind).items() if values]
+    for pair in compared(metrics):
+        for name, removal in zip(pair.get("methods") or [], pair.get("removals") or [], strict=False):
+            if name == method and removal in present:
+                return str(removal)
+    order = removals_in_order(present)
+    return next((name for name in order if name not in REMOVALS), order[0] if order else None)
 
 
 def block(metrics: Metrics, method: str, kind: str) -> Mapping[str, Any]:
-    """The `faithfulness`, `intervention` or `codebook` of a method; empty where there is none."""
+    """The `faithfulness`, `intervention`, `codebook` or `specificity` of a method; empty where there is none."""
     source = metrics if method == main_method(metrics) else entry(metrics, "beside", method)
     return entry(source, kind)
 
@@ -73,3 +106,18 @@ def relative_drop(original: float | None, accuracy: float | None) -> float | Non
     if original is None or accuracy is None or original == 0:
         return None
     return (original - accuracy) / original
+
+
+def strongest_control(values: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The control with the largest drop, and that drop as a share of the original accuracy.
+
+    Args:
+        values: of one removal.
+    """
+    original = number(values.get("original"))
+    drops = {name: relative_drop(original, number(values.get(name))) for name in CONTROLS}
+    known = [(drop, name) for name, drop in drops.items() if drop is not None]
+    if not known:
+        return None
+    drop, name = max(known, key=lambda each: each[0])
+    return name, drop

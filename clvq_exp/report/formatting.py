@@ -23,9 +23,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{decimal(value * 100, digits)}%"
 
 
-def bounds(value: Interval | None) -> str:
+def bounds(value: Interval | None, digits: int = 3) -> str:
     """The two ends of an interval: `[0.701, 0.799]`."""
-    return NOTHING if value is None else f"[{decimal(value.low)}, {decimal(value.high)}]"
+    return NOTHING if value is None else f"[{decimal(value.low, digits)}, {decimal(value.high, digits)}]"
 
 
 def with_bounds(value: Interval | None) -> str:

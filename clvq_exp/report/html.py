@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from clvq_exp.artifacts import write_text
 from clvq_exp.report import figures, formatting, page
 from clvq_exp.report.access import Metrics
+from clvq_exp.report.plots import Figure
+from clvq_exp.report.purity_figure import purity_figure
 from clvq_exp.report.run_files import read_rows
-from clvq_exp.report.tables import removals
 from clvq_exp.report.text_safety import visible
+from clvq_exp.report.training_figures import training_figures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,13 +36,14 @@ def write_report(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) 
     Returns:
         The path of the page.
     """
-    plots = _figures(folder, metrics)
+    content = page.page(folder, metrics, provenance)
+    plots = _figures(folder, metrics, content)
     scripts = {"plotly": _plotly(), "draw": (_TEMPLATES / "draw.js").read_text(encoding="utf-8")}
     environment = _environment()
     text = environment.get_template(f"{PAGE}.j2").render(
-        page=page.page(folder, metrics, provenance),
+        page=content,
         figures={figure.name: figure for figure in plots},
-        figure_data=_trusted(_embed({f.name: {"data": f.data, "layout": f.layout} for f in plots})),
+        figure_data=_trusted(_embed({each.name: _drawn(each) for each in plots})),
         scripts={name: _trusted(script) for name, script in scripts.items()} if plots else {},
         hashes=[_script_hash(script) for script in scripts.values()],
     )
@@ -103,13 +106,16 @@ def _embed(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _figures(folder: Path, metrics: Metrics) -> list[figures.Figure]:
-    found: list[figures.Figure | None] = [
-        figures.faithfulness_figure(
-            page.faithfulness(metrics, removal), f"accuracy-{removal}", figures.majority(metrics)
-        )
-        for removal in removals(metrics)
+def _drawn(figure: Figure) -> dict[str, Any]:
+    return {"data": figure.data, "layout": figure.layout, "narrow": figure.narrow or {}}
+
+
+def _figures(folder: Path, metrics: Metrics, content: page.Page) -> list[Figure]:
+    found = [
+        figures.faithfulness_figure(block.faithfulness, f"accuracy-{block.key}", figures.majority(metrics))
+        for block in content.blocks
     ]
-    found += figures.training_figures(read_rows(folder, "history"), metrics)
+    found += training_figures(read_rows(folder, "history"), metrics)
     found.append(figures.code_use_figure(read_rows(folder, "code_use"), metrics))
+    found.append(purity_figure(metrics))
     return [figure for figure in found if figure is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 
@@ -45,13 +47,9 @@ DROPS: dict[str, Name] = {
 REMOVALS: dict[str, Name] = {
     "concept": Name("the concept vector", "the code (or centroid) itself is the direction removed"),
     "member_mean": Name("the mean of its members", "the mean raw activation of the concept's training words"),
-    **{
-        f"encoder_top_{k}": Name(
-            f"what its top {k} read", f"the span of the encoder weights of the top {k} neurons"
-        )
-        for k in (1, 5, 10)
-    },
 }
+_ENCODER_TOP = re.compile(r"encoder_top_(\d+)")
+"""A removal of the sparse methods: the number of neurons stands at its end."""
 
 PLACES: dict[str, Name] = {
     "sentence_token": Name("Sentence token", "removed at the sentence token"),
@@ -61,23 +59,36 @@ PLACES: dict[str, Name] = {
 }
 
 METHODS: dict[str, str] = {
-    "clvqvae": "CLVQ-VAE",
-    "singlelayer": "Single-Layer",
+    "clvq_vae": "CLVQ-VAE",
+    "clvq_vae_random": "CLVQ-VAE, random start",
+    "clvq_vae_spherical_kmeans": "CLVQ-VAE, spherical k-means",
+    "single_layer": "Single-Layer",
     "clustering": "Clustering",
-    "clvqvaerandom": "CLVQ-VAE, random start",
-    "clvqvaesphericalkmeans": "CLVQ-VAE, spherical k-means",
-    "sae2048": "SAE 2048",
-    "sae4096": "SAE 4096",
+    "clustering_filtered": "Clustering, filtered words",
+    "sae_2048": "SAE 2048",
+    "sae_4096": "SAE 4096",
     "transcoder": "Sparse transcoder",
-    "kmeanscodes": "k-means codes",
+    "kmeans_codes": "k-means codes",
 }
-"""Keyed without underscores and hyphens."""
+_PARTS = {"clvq": "CLVQ", "vae": "VAE", "sae": "SAE", "kmeans": "k-means"}
+"""Parts of a name that are not written as they stand."""
+
+SHUFFLES: dict[str, Name] = {
+    "shuffled": Name("labels shuffled", "the labels are shuffled over the sentences"),
+    "shuffled_groups": Name("documents shuffled", "the labels are shuffled over whole documents"),
+    "shuffled_within_words": Name(
+        "shuffled within words", "the labels are shuffled over the occurrences of each word"
+    ),
+}
+"""What the specificity of the codes is held against."""
 
 
 def method_title(method: str) -> str:
-    """The name of a method in front of a reader."""
-    plain = method.lower().replace("_", "").replace("-", "")
-    return METHODS.get(plain, method.replace("_", " "))
+    """The name of a method in front of a reader; one that is not known is made readable."""
+    if method in METHODS:
+        return METHODS[method]
+    title = " ".join(_PARTS.get(part, part) for part in method.split("_") if part)
+    return title.replace("CLVQ VAE", "CLVQ-VAE") or method
 
 
 def _title(names: dict[str, Name], name: str) -> Name:
@@ -91,7 +102,21 @@ def condition_name(condition: str) -> Name:
 
 def removal_name(removal: str) -> Name:
     """Title and explanation of a removal; an unknown one is shown as it is."""
-    return _title(REMOVALS, removal)
+    found = _ENCODER_TOP.fullmatch(removal)
+    if found is None:
+        return _title(REMOVALS, removal)
+    if found[1] == "1":
+        return Name("its top neuron", "the encoder weight of the most active neuron")
+    return Name(
+        f"its top {found[1]} neurons", f"the span of the encoder weights of the {found[1]} most active neurons"
+    )
+
+
+def removals_in_order(present: Collection[str]) -> list[str]:
+    """Known removals first, then the sparse methods' own, the most neurons first, then the rest by name."""
+    top = {name: int(found[1]) for name in present if (found := _ENCODER_TOP.fullmatch(name))}
+    known = [name for name in REMOVALS if name in present]
+    return [*known, *sorted(top, key=lambda name: -top[name]), *sorted(set(present) - {*known, *top})]
 
 
 def place_name(place: str) -> Name:

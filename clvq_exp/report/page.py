@@ -4,49 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from clvq_exp.report import reading
-from clvq_exp.report.access import Metrics, entry, interval, main_method, mapping, number
+from clvq_exp.report.access import Metrics, entry, main_method, number, own_removal
+from clvq_exp.report.codebook_tables import bypass_grid, codebook_grid, codebook_rows
 from clvq_exp.report.examples import Example, read_examples
-from clvq_exp.report.formatting import count, decimal, memory, percent, seconds, with_bounds
+from clvq_exp.report.facts import Fact, StepRow, attribution_facts, cell_facts, provenance_facts, step_rows
+from clvq_exp.report.grid import Grid
+from clvq_exp.report.method_tables import comparison_grid, comparison_rows, overview_grid
 from clvq_exp.report.names import Name, method_title, removal_name
 from clvq_exp.report.run_files import read_config
+from clvq_exp.report.specificity_page import SpecificityBlock, specificity_block
 from clvq_exp.report.tables import (
-    CodebookRow,
-    ComparisonRow,
     FaithfulnessTable,
     InterventionTable,
-    codebook_rows,
-    comparison_rows,
     faithfulness_table,
     intervention_table,
+    own_columns,
     removals,
 )
 
 EXAMPLES = 20
 """Sentences shown where the configuration does not say."""
-
-Fact = tuple[str, str]
-"""A name and a value, both as they are shown."""
+OWN = "own"
+"""Key of the block that shows each method by its own removal."""
 
 
 class RemovalBlock(NamedTuple):
-    """The tables of one removal."""
+    """The tables of one removal, or of each method by its own."""
 
     key: str
     name: Name
     faithfulness: FaithfulnessTable
     without_sentence_token: FaithfulnessTable
     intervention: InterventionTable
+    first: bool
+    """It is what the methods are held against each other by."""
 
 
-class StepRow(NamedTuple):
-    """What one step of the run took."""
+class Codebooks(NamedTuple):
+    """The codebooks of all methods."""
 
-    step: str
-    seconds: str
-    peak_memory: str
+    whole: Grid
+    by_seed: Grid | None
+    bypass: Grid | None
+    readings: Sequence[tuple[str, str]]
+    """Method and what the bypass says of it."""
 
 
 class Page(NamedTuple):
@@ -57,19 +61,16 @@ class Page(NamedTuple):
     summary: Sequence[str]
     facts: Sequence[Fact]
     notes: Sequence[str]
+    overview: Grid | None
+    comparisons: Sequence[Grid]
+    """Those with the main method first."""
     blocks: Sequence[RemovalBlock]
-    comparisons: Sequence[ComparisonRow]
-    codebooks: Sequence[CodebookRow]
-    codebooks_by_seed: Sequence[CodebookRow]
+    codebooks: Codebooks | None
+    specificity: SpecificityBlock | None
     attribution: Sequence[Fact]
     examples: Sequence[Example]
     steps: Sequence[StepRow]
     provenance: Sequence[Fact]
-
-
-def faithfulness(metrics: Metrics, removal: str) -> FaithfulnessTable:
-    """The faithfulness table of one removal, all methods."""
-    return faithfulness_table(metrics, [removal])
 
 
 def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Page:
@@ -92,11 +93,12 @@ def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Page:
         content_warning=str(warning) if warning else None,
         summary=reading.summary(metrics),
         facts=cell_facts(metrics),
-        notes=faithfulness_table(metrics).notes,
-        blocks=[_block(metrics, removal) for removal in _all_removals(metrics)],
-        comparisons=comparison_rows(metrics),
-        codebooks=codebook_rows(metrics),
-        codebooks_by_seed=codebook_rows(metrics, per_seed=True),
+        notes=faithfulness_table(metrics, OWN).notes,
+        overview=overview_grid(metrics),
+        comparisons=_comparisons(metrics),
+        blocks=_blocks(metrics),
+        codebooks=_codebooks(metrics),
+        specificity=specificity_block(folder, metrics),
         attribution=attribution_facts(metrics),
         examples=read_examples(folder, metrics, EXAMPLES if wanted is None else int(wanted)),
         steps=step_rows(provenance),
@@ -104,117 +106,54 @@ def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Page:
     )
 
 
-def _all_removals(metrics: Metrics) -> list[str]:
+def _blocks(metrics: Metrics) -> list[RemovalBlock]:
+    """What the methods are held against each other by, then each removal."""
     measured = removals(metrics)
-    return measured + [name for name in removals(metrics, "intervention") if name not in measured]
+    measured += [name for name in removals(metrics, "intervention") if name not in measured]
+    own = {column.removal for column in own_columns(metrics)}
+    if len(own) > 1:
+        return [_block(metrics, OWN, True), *(_block(metrics, name, False) for name in measured)]
+    first = own_removal(metrics, main_method(metrics))
+    order = sorted(measured, key=lambda name: name != first)
+    return [_block(metrics, name, index == 0) for index, name in enumerate(order)]
 
 
-def _block(metrics: Metrics, removal: str) -> RemovalBlock:
+def _block(metrics: Metrics, key: str, first: bool) -> RemovalBlock:
+    wanted = OWN if key == OWN else [key]
+    own = Name(
+        "the concept of each method in its own way",
+        "each method is held to the removal that it names first: the vector itself or, for the sparse methods, "
+        "what their most active neurons read",
+    )
     return RemovalBlock(
-        removal,
-        removal_name(removal),
-        faithfulness(metrics, removal),
-        faithfulness_table(metrics, [removal], without_sentence_token=True),
-        intervention_table(metrics, [removal]),
+        key,
+        own if key == OWN else removal_name(key),
+        faithfulness_table(metrics, wanted),
+        faithfulness_table(metrics, wanted, without_sentence_token=True),
+        intervention_table(metrics, wanted),
+        first,
     )
 
 
-def cell_facts(metrics: Metrics) -> list[Fact]:
-    """Which model, data, layers and method the run is about, and how much of each.
-
-    Args:
-        metrics: the content of `metrics.json`.
-    """
-    cell, model = entry(metrics, "cell"), entry(metrics, "model")
-    facts = [
-        (title, str(cell[key]))
-        for title, key in (("Model", "model"), ("Data set", "dataset"), ("Layers", "layer_pair"))
-        if cell.get(key)
-    ]
-    facts.append(("Method", method_title(main_method(metrics))))
-    facts += [
-        (title, str(cell[key]))
-        for title, key in (("Initialisation", "init"), ("Protocol", "protocol"), ("Trainer", "trainer"))
-        if cell.get(key)
-    ]
-    facts.append(("Seeds", ", ".join(str(seed) for seed in cell.get("seeds") or []) or "–"))
-    facts.append(("Codebook size", count(number(cell.get("codebook_size")))))
-    facts.append(("Classes", ", ".join(str(name) for name in cell.get("label_names") or []) or "–"))
-    for title, key in (("Sentences", "sentences"), ("Words", "words")):
-        parts = [f"{count(number(value))} {name}" for name, value in entry(cell, key).items()]
-        facts.append((title, ", ".join(parts) or "–"))
-    facts.append(("Language model’s accuracy", with_bounds(interval(model.get("accuracy")))))
-    facts.append(("Majority class", percent(number(model.get("majority")))))
-    tuning = entry(model, "fine_tuning")
-    if tuning:
-        facts.append(
-            (
-                "Fine-tuning",
-                f"{count(number(tuning.get('sentences')))} sentences, {count(number(tuning.get('epochs')))} "
-                f"epochs, accuracy {decimal(number(tuning.get('accuracy')))}",
-            )
-        )
-    facts.append(("Fingerprint", str(cell.get("fingerprint") or "–")))
-    return facts
-
-
-def attribution_facts(metrics: Metrics) -> list[Fact]:
-    """How well the attribution converged.
-
-    Args:
-        metrics: the content of `metrics.json`.
-    """
-    values = entry(metrics, "attribution")
-    if not values:
-        return []
-    return [
-        ("Steps of the integral, mean", decimal(number(values.get("steps_mean")), 1)),
-        ("Sentences within the tolerance", percent(number(values.get("converged_share")))),
-        ("Tolerance (share of the logit’s change)", percent(number(values.get("tolerance")))),
-        (
-            "Median error (share of the logit’s change)",
-            percent(number(values.get("median_relative_delta")), 3),
-        ),
-        ("Salient word is the sentence token", percent(number(values.get("sentence_token_share")))),
-    ]
-
-
-def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
-    """Seconds and peak memory of each step.
-
-    Args:
-        provenance: `seconds` and `peak_memory_bytes` by step, or `steps` with both for each step.
-    """
-    steps = entry(provenance, "steps")
-    took = entry(provenance, "seconds") or {name: mapping(value).get("seconds") for name, value in steps.items()}
-    peak = entry(provenance, "peak_memory_bytes") or {
-        name: mapping(value).get("peak_memory_bytes") for name, value in steps.items()
+def _comparisons(metrics: Metrics) -> list[Grid]:
+    rows = comparison_rows(metrics)
+    main = method_title(main_method(metrics))
+    parts = {
+        f"{main} and the others": [row for row in rows if row.with_main and row.own],
+        "The other pairs": [row for row in rows if not row.with_main and row.own],
+        "All pairs by the removals that both have": [row for row in rows if not row.own],
     }
-    return [
-        StepRow(name.replace("_", " "), seconds(number(took.get(name))), memory(number(peak.get(name))))
-        for name in dict.fromkeys([*took, *peak])
-    ]
+    return [comparison_grid(found, caption) for caption, found in parts.items() if found]
 
 
-def provenance_facts(provenance: Mapping[str, Any]) -> list[Fact]:
-    """Everything else of the provenance, flattened: `versions.torch`, value.
-
-    Args:
-        provenance: the content of `provenance.json`.
-    """
-    facts: list[Fact] = []
-    for key, value in provenance.items():
-        if key not in ("steps", "seconds", "peak_memory_bytes"):
-            facts += _flatten(key, value)
-    return facts
-
-
-def _flatten(name: str, value: object) -> list[Fact]:
-    if isinstance(value, Mapping):
-        found: list[Fact] = []
-        for key, item in cast("Mapping[str, object]", value).items():
-            found += _flatten(f"{name}.{key}", item)
-        return found
-    if isinstance(value, list):
-        return [(name, ", ".join(str(item) for item in cast("list[object]", value)) or "–")]
-    return [(name, "–" if value is None else str(value))]
+def _codebooks(metrics: Metrics) -> Codebooks | None:
+    rows = codebook_rows(metrics)
+    if not rows:
+        return None
+    by_seed = codebook_rows(metrics, per_seed=True)
+    return Codebooks(
+        codebook_grid(rows, "Codebooks"),
+        codebook_grid(by_seed, "Codebooks by seed") if by_seed else None,
+        bypass_grid(rows),
+        [(row.title, row.reading) for row in rows if row.reading],
+    )

@@ -13,14 +13,17 @@ from clvq_exp.report.access import (
     interval,
     main_method,
     number,
-    relative_drop,
+    own_removal,
     seeds,
+    strongest_control,
 )
 from clvq_exp.report.formatting import count, decimal, p_value, percent, percent_bounds, percent_with_bounds
-from clvq_exp.report.names import CONTROLS, condition_name, method_title, removal_name
+from clvq_exp.report.names import condition_name, method_title, removal_name
 
 SAME_LOSS = 0.01
 """Up to this relative rise of the loss under permuted codes, the codes count as unused."""
+FEW_COLUMNS = 3
+"""Up to as many columns of a table each have their own notes; of more, the figures stand in the overview."""
 
 
 def bypass(as_is: float | None, permuted: float | None) -> str | None:
@@ -49,13 +52,15 @@ def notes(metrics: Metrics, columns: Sequence[tuple[str, ...]]) -> list[str]:
         columns: pairs of method and removal, as the table shows them.
 
     Returns:
-        One sentence or two each; the same note of several columns is given once.
+        One sentence or two each; the same note of several columns is given once. Of many columns only what
+        forbids to read a drop.
     """
     found: dict[str, list[str]] = {}
+    few = len(columns) <= FEW_COLUMNS
     for method, removal in columns:
         values = entry(block(metrics, method, "faithfulness"), removal)
         where = f"{method_title(method)}, {removal_name(removal).title}"
-        for note in _column_notes(metrics, values):
+        for note in _readable(metrics, values) + (_column_notes(values) if few else []):
             found.setdefault(note, []).append(where)
     shown: list[str] = []
     for note, where in found.items():
@@ -64,16 +69,19 @@ def notes(metrics: Metrics, columns: Sequence[tuple[str, ...]]) -> list[str]:
     return shown + _run_notes(metrics)
 
 
-def _column_notes(metrics: Metrics, values: Mapping[str, Any]) -> list[str]:
+def _readable(metrics: Metrics, values: Mapping[str, Any]) -> list[str]:
+    if values.get("readable") is not False:
+        return []
+    p = p_value(number(values.get("readable_p_value")))
+    p = p if p.startswith("<") else f"= {p}"
+    majority = decimal(number(entry(metrics, "model").get("majority")))
+    return [
+        f"the original accuracy is not above the majority class's ({majority}; p {p}): no drop can be read here."
+    ]
+
+
+def _column_notes(values: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
-    if values.get("readable") is False:
-        p = p_value(number(values.get("readable_p_value")))
-        p = p if p.startswith("<") else f"= {p}"
-        majority = decimal(number(entry(metrics, "model").get("majority")))
-        notes.append(
-            f"the original accuracy is not above the majority class's ({majority}; p {p}): "
-            "no drop can be read here."
-        )
     smallest = number(values.get("minimum_detectable_drop"))
     if smallest is not None:
         notes.append(f"a fall of the accuracy by less than {decimal(smallest)} could not be detected here.")
@@ -124,7 +132,7 @@ def summary(metrics: Metrics) -> list[str]:
         A few sentences; fewer where blocks are missing.
     """
     faithfulness = block(metrics, main_method(metrics), "faithfulness")
-    removal = next((name for name in ("concept", *faithfulness) if faithfulness.get(name)), None)
+    removal = own_removal(metrics, main_method(metrics))
     sentences = [*_chance(metrics), _what_was_removed(metrics, removal)]
     if removal is None:
         return sentences
@@ -137,9 +145,15 @@ def summary(metrics: Metrics) -> list[str]:
     return sentences
 
 
+def codebook_size(metrics: Metrics) -> float | None:
+    """How many concepts the main method has: as fitted, else as asked for."""
+    fitted = number(block(metrics, main_method(metrics), "codebook").get("size"))
+    return number(entry(metrics, "cell").get("codebook_size")) if fitted is None else fitted
+
+
 def _what_was_removed(metrics: Metrics, removal: str | None) -> str:
     cell = entry(metrics, "cell")
-    size = number(cell.get("codebook_size"))
+    size = codebook_size(metrics)
     lower = str(cell.get("layer_pair", "?")).split("-")[0]
     how = "" if removal in (None, "concept") else f" (by {removal_name(removal).title})"
     words = "" if size is None else f", one of {count(size)} in the codebook,"
@@ -184,17 +198,14 @@ def _what_happened(values: Mapping[str, Any]) -> list[str]:
 
 
 def _controls(values: Mapping[str, Any]) -> list[str]:
-    original = number(values.get("original"))
-    drops = {name: relative_drop(original, number(values.get(name))) for name in CONTROLS}
-    known = {name: drop for name, drop in drops.items() if drop is not None}
+    strongest = strongest_control(values)
     specific = interval(values.get("specific_drop"))
-    if not known or specific is None:
+    if strongest is None or specific is None:
         return []
-    strongest = max(known, key=lambda name: known[name])
+    name, drop = strongest
     text = (
-        f"Of the controls, ‘{condition_name(strongest).title}’ does most, with a drop of "
-        f"{percent(known[strongest])}. What the concept does beyond its controls, the specific drop, is "
-        f"{percent_with_bounds(specific)}: "
+        f"Of the controls, ‘{condition_name(name).title}’ does most, with a drop of {percent(drop)}. What the "
+        f"concept does beyond its controls, the specific drop, is {percent_with_bounds(specific)}: "
     )
     return [text + _specific(specific)]
 

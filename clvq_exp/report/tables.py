@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from clvq_exp.report import reading
 from clvq_exp.report.access import (
@@ -15,19 +15,20 @@ from clvq_exp.report.access import (
     mapping,
     methods,
     number,
+    own_removal,
     relative_drop,
 )
 from clvq_exp.report.names import (
     CONDITIONS,
     DROPS,
     PLACES,
-    REMOVALS,
     Name,
     condition_name,
     in_order,
     method_title,
     place_name,
     removal_name,
+    removals_in_order,
 )
 
 
@@ -41,6 +42,11 @@ class Column(NamedTuple):
     def title(self) -> str:
         """The method's name for readers."""
         return method_title(self.method)
+
+    @property
+    def removal_title(self) -> str:
+        """What is removed, for readers."""
+        return removal_name(self.removal).title
 
 
 class FaithfulnessCell(NamedTuple):
@@ -81,6 +87,12 @@ class FaithfulnessTable(NamedTuple):
     notes: tuple[str, ...]
     """What has to be known before a drop is read."""
 
+    def has(self, figure: str) -> bool:
+        """Whether any cell has a figure beside its accuracy: `removed_norm`, say."""
+        return any(
+            cell is not None and getattr(cell, figure) is not None for row in self.rows for cell in row.cells
+        )
+
 
 class InterventionCell(NamedTuple):
     """What the live model does under one condition."""
@@ -108,48 +120,22 @@ class InterventionTable(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[InterventionRow, ...]
 
-
-class CodebookRow(NamedTuple):
-    """The codebook of one method, over seeds or of one seed; None where the method has no such figure."""
-
-    method: str
-    seed: str | None
-    """None: over all seeds."""
-    size: float | None
-    perplexity: float | None
-    codes_in_use: float | None
-    utilisation: float | None
-    mean_cosine: float | None
-    alpha: float | None
-    validation_loss: float | None
-    best_epoch: float | None
-    as_is: float | None
-    permuted: float | None
-    memory_zeroed: float | None
-    mean_predictor: float | None
+    @property
+    def places(self) -> tuple[tuple[str, Name], ...]:
+        """Where something was removed, in order."""
+        return tuple({row.place: row.place_name for row in self.rows}.items())
 
     @property
-    def title(self) -> str:
-        """The method's name for readers."""
-        return method_title(self.method)
+    def conditions(self) -> tuple[tuple[str, Name], ...]:
+        """What was removed, in order."""
+        names = {row.condition: row.name for row in self.rows}
+        return tuple((name, names[name]) for name in in_order(CONDITIONS, set(names)))
 
-    @property
-    def reading(self) -> str | None:
-        """One line on whether the decoder needs the codes; None where there is no decoder."""
-        return reading.bypass(self.as_is, self.permuted)
-
-
-class ComparisonRow(NamedTuple):
-    """Two methods on the same sentences."""
-
-    removal: str
-    first: str
-    second: str
-    difference: Interval | None
-    """Perturbed accuracy of the first minus that of the second."""
-    cohens_h: float | None
-    p_value: float | None
-    p_holm: float | None
+    def cell(self, place: str, condition: str, column: Column) -> InterventionCell | None:
+        """What happened in one column at a place under a condition; None where it was not measured."""
+        index = self.columns.index(column)
+        found = (row.cells[index] for row in self.rows if (row.place, row.condition) == (place, condition))
+        return next(found, None)
 
 
 def removals(metrics: Metrics, kind: str = "faithfulness") -> list[str]:
@@ -160,7 +146,21 @@ def removals(metrics: Metrics, kind: str = "faithfulness") -> list[str]:
         kind: `faithfulness` or `intervention`.
     """
     present = {removal for method in methods(metrics) for removal in block(metrics, method, kind)}
-    return in_order(REMOVALS, present)
+    return removals_in_order(present)
+
+
+def own_columns(
+    metrics: Metrics, kind: str = "faithfulness", only: Sequence[str] | None = None
+) -> tuple[Column, ...]:
+    """Each method by its own removal: the one by which it is held against the others.
+
+    Args:
+        metrics: the content of `metrics.json`.
+        kind: `faithfulness` or `intervention`.
+        only: methods to show; None for all.
+    """
+    own = {name: own_removal(metrics, name, kind) for name in methods(metrics) if only is None or name in only}
+    return tuple(Column(method, removal) for method, removal in own.items() if removal is not None)
 
 
 def _columns(
@@ -177,7 +177,7 @@ def _columns(
 
 def faithfulness_table(
     metrics: Metrics,
-    wanted: Sequence[str] | None = None,
+    wanted: Sequence[str] | Literal["own"] | None = None,
     only: Sequence[str] | None = None,
     without_sentence_token: bool = False,
 ) -> FaithfulnessTable:
@@ -185,15 +185,16 @@ def faithfulness_table(
 
     Args:
         metrics: the content of `metrics.json`.
-        wanted: removals to show; None for all.
+        wanted: removals to show; `own` for each method's own; None for all.
         only: methods to show; None for all.
         without_sentence_token: leave out the sentences whose salient word is the sentence token.
 
     Returns:
         The table. It has no columns where nothing was measured.
     """
-    columns = _columns(metrics, "faithfulness", wanted, only)
-    blocks = [entry(block(metrics, c.method, "faithfulness"), c.removal) for c in columns]
+    kind = "faithfulness"
+    columns = own_columns(metrics, kind, only) if wanted == "own" else _columns(metrics, kind, wanted, only)
+    blocks = [entry(block(metrics, c.method, kind), c.removal) for c in columns]
     if without_sentence_token:
         kept = [(c, entry(b, "without_sentence_token")) for c, b in zip(columns, blocks, strict=True)]
         kept = [(c, b) for c, b in kept if b]
@@ -227,20 +228,23 @@ def _cell(values: Mapping[str, Any], condition: str) -> FaithfulnessCell | None:
 
 
 def intervention_table(
-    metrics: Metrics, wanted: Sequence[str] | None = None, only: Sequence[str] | None = None
+    metrics: Metrics,
+    wanted: Sequence[str] | Literal["own"] | None = None,
+    only: Sequence[str] | None = None,
 ) -> InterventionTable:
     """What the live model does when the same directions are removed inside it.
 
     Args:
         metrics: the content of `metrics.json`.
-        wanted: removals to show; None for all.
+        wanted: removals to show; `own` for each method's own; None for all.
         only: methods to show; None for all.
 
     Returns:
         The table. It has no columns where nothing was measured.
     """
-    columns = _columns(metrics, "intervention", wanted, only)
-    blocks = [entry(block(metrics, c.method, "intervention"), c.removal) for c in columns]
+    kind = "intervention"
+    columns = own_columns(metrics, kind, only) if wanted == "own" else _columns(metrics, kind, wanted, only)
+    blocks = [entry(block(metrics, c.method, kind), c.removal) for c in columns]
     rows: list[InterventionRow] = []
     for place in in_order(PLACES, {name for each in blocks for name in each}):
         present = {condition for each in blocks for condition in entry(each, place)}
@@ -257,53 +261,3 @@ def _intervention_cell(values: Mapping[str, Any]) -> InterventionCell | None:
         interval(values.get("probability_change")),
     )
     return cell if any(cell) else None
-
-
-def codebook_rows(metrics: Metrics, per_seed: bool = False) -> tuple[CodebookRow, ...]:
-    """The codebooks of all methods, the main one first.
-
-    Args:
-        metrics: the content of `metrics.json`.
-        per_seed: one row per seed instead of one per method.
-
-    Returns:
-        The rows; methods without a codebook are left out.
-    """
-    rows: list[CodebookRow] = []
-    for method in methods(metrics):
-        whole = block(metrics, method, "codebook")
-        by_seed = entry(whole, "seeds")
-        if per_seed:
-            rows += [_codebook_row(method, seed, entry(by_seed, seed)) for seed in sorted(by_seed, key=_order)]
-        elif whole:
-            rows.append(_codebook_row(method, None, whole))
-    return tuple(rows)
-
-
-def _order(seed: str) -> tuple[int, str]:
-    return (int(seed), "") if seed.isdigit() else (0, seed)
-
-
-def _codebook_row(method: str, seed: str | None, values: Mapping[str, Any]) -> CodebookRow:
-    flat = {**values, **entry(values, "bypass")}
-    figures = {name: number(flat.get(name)) for name in CodebookRow._fields[2:]}
-    return CodebookRow(method=method, seed=seed, **figures)
-
-
-def comparison_rows(metrics: Metrics) -> tuple[ComparisonRow, ...]:
-    """The paired tests between methods, names ready for readers."""
-    rows: list[ComparisonRow] = []
-    for each in metrics.get("comparisons") or []:
-        first, second = each["methods"]
-        rows.append(
-            ComparisonRow(
-                " / ".join(dict.fromkeys(removal_name(removal).title for removal in each["removals"])),
-                method_title(first),
-                method_title(second),
-                interval(each.get("difference")),
-                number(each.get("cohens_h")),
-                number(each.get("p_value")),
-                number(each.get("p_holm")),
-            )
-        )
-    return tuple(rows)

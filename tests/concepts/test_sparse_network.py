@@ -242,3 +242,9 @@ def test_first_weights__hang_on_the_seed_alone() -> None:
     torch.testing.assert_close(one.decoder_weight.norm(dim=1), torch.ones(NEURONS))
     assert len(one.encoder_bias.unique()) == NEURONS, "no two neurons start alike"
     assert 0 < one.encoder_bias.abs().max() <= 0.5
+
+
+def test_top_k_start__leaves_the_choice_to_the_words() -> None:
+    network = SparseNetwork(width=16, neurons=256, k=4, seed=0)
+    words = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
+    assert int((network.encode(words) > 0).any(0).sum()) > 250

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from report import nine_methods
 
-METHODS = ("clvqvae", "kmeans_codes")
+METHODS = ("clvq_vae", "kmeans_codes")
 SEEDS = (0, 1)
 WORDS = ("great", "dull", "acting", "plot", "and", "the", "film", "scene", "awful", "charming")
 
@@ -113,15 +114,16 @@ def codebook(trained: bool) -> dict[str, Any]:
     return {**whole, "seeds": {str(seed): copy.deepcopy(whole) for seed in SEEDS}}
 
 
-def metrics(main: str = "clvqvae") -> dict[str, Any]:
+def metrics(main: str = "clvq_vae") -> dict[str, Any]:
     other = next(method for method in METHODS if method != main)
     blocks = {
         method: {
             "faithfulness": {removal: faithfulness(accuracy) for removal in ("concept", "member_mean")},
             "intervention": {removal: intervention() for removal in ("concept", "member_mean")},
-            "codebook": codebook(method == "clvqvae"),
+            "codebook": codebook(method == "clvq_vae"),
+            "specificity": nine_methods.specificity(),
         }
-        for method, accuracy in (("clvqvae", 0.6), ("kmeans_codes", 0.64))
+        for method, accuracy in (("clvq_vae", 0.6), ("kmeans_codes", 0.64))
     }
     return {
         "format_version": 1,
@@ -189,7 +191,7 @@ def history() -> list[dict[str, Any]]:
             train = None if epoch == 0 else loss * 0.95
             rows.append(
                 {
-                    "method": "clvqvae",
+                    "method": "clvq_vae",
                     "seed": seed,
                     "epoch": epoch,
                     "train_loss": train,
@@ -291,18 +293,62 @@ def write_concepts(folder: Path) -> None:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    def make(main: str = "clvqvae", **replaced: Any) -> Run:
+    def make(main: str = "clvq_vae", **replaced: Any) -> Run:
         folder = tmp_path / "run"
         folder.mkdir()
         write_sentences(folder)
         write_concepts(folder)
-        if main == "clvqvae":
+        if main == "clvq_vae":
             write(folder, "history", history())
         content = {**metrics(main), **replaced}
         (folder / "metrics.json").write_text(json.dumps(content))
         return Run(folder, content, provenance())
 
     return make
+
+
+def with_nine_methods(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same run with every method of Table 1 beside CLVQ-VAE, keys sorted as in the file."""
+    changed = copy.deepcopy(metrics)
+    beside = changed["beside"]
+    for index, method in enumerate(nine_methods.BESIDE):
+        removals = [nine_methods.ENCODER_TOP[0], *nine_methods.ENCODER_TOP[1:]] * (method in nine_methods.SPARSE)
+        beside[method] = {
+            "faithfulness": {
+                name: faithfulness(0.5 + 0.02 * index) for name in (*removals, "concept", "member_mean")
+            },
+            "intervention": {name: intervention() for name in (*removals, "concept", "member_mean")},
+            "codebook": codebook(method.startswith(("clvq", "single"))),
+            "specificity": nine_methods.specificity(),
+        }
+    for method in nine_methods.SPARSE:
+        beside[method]["codebook"] = nine_methods.sparse_codebook((0.03, 0.045))
+    changed["comparisons"] = nine_methods.comparisons([changed["cell"]["method"], *nine_methods.BESIDE])
+    return json.loads(json.dumps(changed, sort_keys=True))
+
+
+def nine_histories() -> list[dict[str, Any]]:
+    sparse = {"train_commitment": None, "validation_commitment": None, "alpha": None, "codes_in_use": None}
+    more = {"variance_explained": 0.6, "l0": 30.0, "dead_neurons": 4, "validation_sparsity": 0.2}
+    rows = [{**dict.fromkeys(more), **row} for row in history()]
+    for method in ("single_layer", "sae_2048"):
+        changed = {**sparse, **more} if method == "sae_2048" else {}
+        rows += [{**row, **changed, "method": method} for row in rows[: len(history())]]
+    return rows
+
+
+@pytest.fixture
+def nine(make_run: Callable[..., Run]) -> Run:
+    """A run with nine methods."""
+    run = make_run()
+    metrics = with_nine_methods(run.metrics)
+    labels = ("negative", nine_methods.HOSTILE_LABEL)
+    words = ("entertainment", *HOSTILE_WORDS)
+    routed = [row for name in ("clvq_vae", "sae_2048") for row in nine_methods.routed_rows(name, words, labels)]
+    write(run.folder, "routed_words", routed)
+    write(run.folder, "history", nine_histories())
+    (run.folder / "metrics.json").write_text(json.dumps(metrics))
+    return run._replace(metrics=metrics)
 
 
 @pytest.fixture

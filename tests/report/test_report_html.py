@@ -11,11 +11,15 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from report.nine_methods import HOSTILE_LABEL
 
-from clvq_exp.report import figures
+from clvq_exp.report import html
+from clvq_exp.report.figures import code_use_figure, faithfulness_figure
 from clvq_exp.report.html import write_report
+from clvq_exp.report.purity_figure import purity_figure
 from clvq_exp.report.run_files import read_rows
 from clvq_exp.report.tables import faithfulness_table
+from clvq_exp.report.training_figures import training_figures
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -141,7 +145,7 @@ def test_write_report__accessible(run) -> None:
     assert tags.count("table") == tags.count("caption")
     assert all(attributes.get("scope") for tag, attributes in reader.tags if tag == "th")
     plots = [attributes for _, attributes in reader.tags if attributes.get("class") == "plot"]
-    assert len(plots) == 4
+    assert len(plots) == 5
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in plots)
     ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -173,7 +177,8 @@ def test_write_report__untrained_method(make_run) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", ["model", "attribution", "faithfulness", "intervention", "codebook", "beside", "comparisons"]
+    "block",
+    ["model", "attribution", "faithfulness", "intervention", "codebook", "specificity", "beside", "comparisons"],
 )
 @pytest.mark.parametrize("absent", [True, False])
 def test_write_report__block_is_null_or_absent(run, block: str, absent: bool) -> None:
@@ -198,22 +203,27 @@ def test_write_report__entries_inside_are_null(run) -> None:
     run.metrics["codebook"] = dict.fromkeys(run.metrics["codebook"])
     run.metrics["model"]["fine_tuning"] = None
     run.metrics["intervention"]["concept"]["all_words"] = None
+    run.metrics["specificity"] |= dict.fromkeys(("purity", "overlap", "cosine", "stability", "seeds"))
+    run.metrics["specificity"]["routing"] = dict.fromkeys(run.metrics["specificity"]["routing"])
     read(run)
 
 
-def test_figures__are_valid_for_plotly(run) -> None:
+def test_figures__are_valid_for_plotly(nine) -> None:
     plots = [
-        figures.faithfulness_figure(faithfulness_table(run.metrics, ["concept"]), "accuracy", 0.5),
-        *figures.training_figures(read_rows(run.folder, "history"), run.metrics),
-        figures.code_use_figure(read_rows(run.folder, "code_use"), run.metrics),
+        faithfulness_figure(faithfulness_table(nine.metrics, ["concept"], ["clvq_vae"]), "accuracy", 0.5),
+        faithfulness_figure(faithfulness_table(nine.metrics, "own"), "accuracy", 0.5),
+        *training_figures(read_rows(nine.folder, "history"), nine.metrics),
+        code_use_figure(read_rows(nine.folder, "code_use"), nine.metrics),
+        purity_figure(nine.metrics),
     ]
     for plot in plots:
         assert plot is not None
         go.Figure(data=plot.data, layout=plot.layout)
+        go.Figure(layout={**plot.layout, **(plot.narrow or {})})
 
 
 def test_code_use_figure__sorted_and_says_what_is_unused(run) -> None:
-    plot = figures.code_use_figure(read_rows(run.folder, "code_use"), run.metrics)
+    plot = code_use_figure(read_rows(run.folder, "code_use"), run.metrics)
     assert plot is not None
     assert plot.data[0]["y"] == [400, 150, 80, 41, 20, 9, 3]
     assert "1 (seed 0), 1 (seed 1)" in plot.caption
@@ -228,5 +238,59 @@ def test_import__is_light() -> None:
 
 
 def test_templates__take_nothing_from_elsewhere() -> None:
-    for path in (Path(figures.__file__).parent / "templates").iterdir():
+    for path in (Path(html.__file__).parent / "templates").iterdir():
         assert not re.search(r"https?://", path.read_text(encoding="utf-8"))
+
+
+def test_write_report__nine_methods(nine) -> None:
+    reader = read(nine)
+    text = " ".join(" ".join(reader.text).split())
+    for title in ("CLVQ-VAE, spherical k-means", "Sparse transcoder", "SAE 4096", "its top 10 neurons"):
+        assert title in text
+    assert "no more than with labels shuffled within words, 62.0% [60.0%, 64.0%]" in text
+    assert "means little unless more words do so" in text
+    for shown in ("<script>alert(1)</script>", HOSTILE_LABEL, "\\x1b[31mred", "\\u202egnp.exe"):
+        assert shown in text
+    assert "A" * 61 not in text
+    tags = [tag for tag, _ in reader.tags]
+    assert "img" not in tags
+    assert tags.count("script") == 3
+    assert tags.count("table") == tags.count("caption")
+    boxes = [attributes for tag, attributes in reader.tags if tag == "div" and attributes.get("class") == "scroll"]
+    assert len(boxes) == tags.count("table")
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_write_report__rows_of_a_table_are_of_one_width(nine) -> None:
+    raw = write_report(nine.folder, nine.metrics, nine.provenance).read_text(encoding="utf-8")
+    tables = re.findall(r"<table>.*?</table>", raw, re.DOTALL)
+    assert len(tables) > 30
+    for table in tables:
+        assert len(widths(table)) == 1, table[:300]
+
+
+def span(cell: str, name: str) -> int:
+    found = re.search(rf'{name}="(\d+)"', cell)
+    return int(found[1]) if found else 1
+
+
+def widths(table: str) -> set[int]:
+    """Columns that each row covers, cells that reach down from a row above included."""
+    found: set[int] = set()
+    hanging: list[int] = []
+    for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL):
+        cells = re.findall(r"<t[hd]\b([^>]*)>", row)
+        found.add(sum(span(each, "colspan") for each in cells) + len(hanging))
+        downs = [span(each, "rowspan") for each in cells]
+        hanging = [left - 1 for left in [*hanging, *downs] if left > 1]
+    return found
+
+
+def test_write_report__does_not_hang_on_the_order_of_keys(nine) -> None:
+    before = write_report(nine.folder, nine.metrics, nine.provenance).read_bytes()
+    beside = dict(reversed(nine.metrics["beside"].items()))
+    for block in beside.values():
+        block["faithfulness"] = dict(reversed(block["faithfulness"].items()))
+    changed = {**dict(reversed(nine.metrics.items())), "beside": beside}
+    assert write_report(nine.folder, changed, nine.provenance).read_bytes() == before

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from clvq_exp.report import reading
+from clvq_exp.report.codebook_tables import codebook_rows
 from clvq_exp.report.formatting import decimal, memory, p_value, percent, seconds
+from clvq_exp.report.method_tables import comparison_rows
 from clvq_exp.report.tables import (
     FaithfulnessCell,
-    codebook_rows,
-    comparison_rows,
     faithfulness_table,
     intervention_table,
 )
@@ -25,9 +25,9 @@ def cell(table, condition: str, column: int = 0) -> FaithfulnessCell:
 def test_faithfulness_table__columns_are_methods_by_removal(run) -> None:
     table = faithfulness_table(run.metrics)
     assert [tuple(column) for column in table.columns] == [
-        ("clvqvae", "concept"),
+        ("clvq_vae", "concept"),
         ("kmeans_codes", "concept"),
-        ("clvqvae", "member_mean"),
+        ("clvq_vae", "member_mean"),
         ("kmeans_codes", "member_mean"),
     ]
     assert table.columns[0].title == "CLVQ-VAE"
@@ -70,7 +70,7 @@ def test_faithfulness_table__without_sentence_token(run) -> None:
     table = faithfulness_table(run.metrics, ["concept"], without_sentence_token=True)
     assert cell(table, "original").accuracy.mean == pytest.approx(0.81)
     run.metrics["faithfulness"]["concept"]["without_sentence_token"] = None
-    table = faithfulness_table(run.metrics, ["concept"], ["clvqvae"], without_sentence_token=True)
+    table = faithfulness_table(run.metrics, ["concept"], ["clvq_vae"], without_sentence_token=True)
     assert table.columns == ()
 
 
@@ -152,7 +152,7 @@ def test_summary__specific_drop_that_is_none(run, low: float, high: float, verdi
 
 
 def test_tables__nothing_measured() -> None:
-    empty = {"cell": {"method": "clvqvae"}, "faithfulness": None, "intervention": None, "codebook": None}
+    empty = {"cell": {"method": "clvq_vae"}, "faithfulness": None, "intervention": None, "codebook": None}
     assert faithfulness_table(empty).columns == ()
     assert intervention_table(empty).rows == ()
     assert codebook_rows(empty) == ()

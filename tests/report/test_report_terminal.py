@@ -4,6 +4,7 @@ import io
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 from rich.console import Console
 
 from clvq_exp.report.terminal import print_summary
@@ -85,3 +86,32 @@ def test_print_summary__nothing_but_a_cell(run) -> None:
 def test_print_summary__default_console(run, capsys) -> None:
     print_summary(run.folder, run.metrics)
     assert "0.600 [0.580, 0.620]  (25.0%)  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [100, 80])
+def test_print_summary__nine_methods_fit(nine, width: int) -> None:
+    text = printed(nine, width=width)
+    body = text.splitlines()[:-1]
+    assert max(len(line) for line in body) <= width
+    assert len(body) < 150
+    for shown in ("its top 10", "CLVQ-VAE − Sparse transcoder", "0.072", "63.0% (62.0%)", "71.0% (60.0%)"):
+        assert shown in text
+    assert "chosen L1 0.03, 0.045" in " ".join(text.split())
+    assert "no more than with labels shuffled within words" in " ".join(text.split())
+
+
+def test_print_summary__each_method_by_its_own_removal(nine) -> None:
+    lines = printed(nine).splitlines()
+    start = next(index for index, line in enumerate(lines) if "each method by its own removal" in line)
+    shown = [line.split("  ")[0] for line in lines[start + 3 : start + 13] if line[0] != " "]
+    assert shown[0] == "CLVQ-VAE"
+    assert shown[-1] == "Sparse transcoder"
+    sparse = next(line for line in lines[start:] if line.startswith("SAE 2048"))
+    assert "its top 10 neurons" in sparse
+    assert "0.600 (25.0%)" in sparse
+
+
+def test_print_summary__no_specificity_no_heading(run) -> None:
+    assert "Specificity of the codes" in printed(run)
+    run.metrics["specificity"] = run.metrics["beside"]["kmeans_codes"]["specificity"] = None
+    assert "Specificity of the codes" not in printed(run)

@@ -166,7 +166,8 @@ class SparseModel(ConceptModel):
 
         # The curves of several networks would lie over each other: those of the chosen one are logged afterwards.
         several = len(self._penalties) > 1
-        alone = run._replace(logger=None, label=f"{run.label}, {_PENALTY}={l1:g}") if several else run
+        label = ", ".join(filter(None, (run.label, f"{_PENALTY}={l1:g}")))
+        alone = run._replace(logger=None, label=label) if several else run
         checkpoints = train(module, data, trainer, alone, start, part=f"{_PENALTY}_{l1:g}")
         parts.enter(l1, network.state_dict(), module.history)
         checkpoints.remove_all()

@@ -55,8 +55,9 @@ class SparseNetwork(nn.Module):
         self.k = k
         with scoped_seed(seed, "weights"):
             directions = unit_rows(torch.randn(neurons, width))
-            # Neurons that start alike share a feature between them: as much activation, but a larger L0.
-            bias = torch.empty(neurons).uniform_(-(width**-0.5), width**-0.5)
+            # Neurons that start alike share a feature between them: as much activation, but a larger L0. TopK,
+            # though, would let those of the largest biases through for every word, and no other would learn.
+            bias = torch.zeros(neurons) if k else torch.empty(neurons).uniform_(-(width**-0.5), width**-0.5)
         self.encoder_weight = nn.Parameter(ENCODER_START * directions)
         self.encoder_bias = nn.Parameter(bias)
         self.decoder_weight = nn.Parameter(directions)
