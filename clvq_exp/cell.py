@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -20,6 +20,7 @@ from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
+from clvq_exp.concepts.training import Finished
 from clvq_exp.config import Config, Method
 from clvq_exp.evaluation.codes_alone import CodesAlone, codes_alone
 from clvq_exp.evaluation.controls import Subjects, layer_directions
@@ -41,6 +42,7 @@ from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
 from clvq_exp.publishing import METRICS, publishing
+from clvq_exp.ranks import ranks, run_on_ranks
 from clvq_exp.report.html import write_report
 from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
 from clvq_exp.run_folder import (
@@ -210,25 +212,30 @@ class _Cell:
 
     def _fitted(self, method: Method, store: ActivationStore, seed: int) -> tuple[ConceptModel, Path]:
         model = make_method(method, self.config)
-        logger = make_training_logger(
-            self.config.logger, self.folder, f"{method.name}-seed_{seed}", plain(self.config)
-        )
+        work = _Fit(self.config, method, store, seed, self.device, self.folder)
         fitted_now: list[int] = []
 
         def fit(out: Path) -> None:
-            fresh = make_method(method, self.config)
-            label = f"{method.name}, seed {seed}"
-            fresh.fit(FitRun(store, self.pair, seed, out, self.cache, self.device, logger, label))
-            fresh.save(out)
+            devices = self.config.trainer.devices if model.is_trained else 1
+            if devices > 1:
+                run_on_ranks(devices, self.device.type, _fit, work, out)
+            else:
+                _fit(work, out, self.cache)
             fitted_now.append(seed)
 
-        identity = {**model.identity(store, self.pair), "seed": seed, "device": self.device.type}
+        identity = {**model.identity(store, self.pair), "seed": seed, "device": self._devices(model)}
         source = self.cache.get_or_make("concept_models", identity, fit, resumable=True)
         model.load(source)
         if not fitted_now:
+            logger = work.logger()
             log_curves(logger, model.summary.history)
-        finish(logger, {}, self.folder)
+            finish(logger, {}, self.folder)
         return model, source
+
+    def _devices(self, model: ConceptModel) -> str:
+        """What sums were made on: their last bits hang on it."""
+        several = self.config.trainer.devices if model.is_trained else 1
+        return self.device.type if several == 1 else f"{several} {self.device.type}"
 
     def ablations(
         self,
@@ -336,6 +343,48 @@ class _Cell:
             "seconds": dict(self.steps.seconds),
             "peak_memory_bytes": dict(self.steps.peak_memory_bytes),
         }
+
+
+class _Fit(NamedTuple):
+    """What one fit is made of."""
+
+    config: Config
+    method: Method
+    store: ActivationStore
+    seed: int
+    device: torch.device
+    folder: Path
+
+    def logger(self) -> Any:
+        """Of the training curves."""
+        name = f"{self.method.name}-seed_{self.seed}"
+        return make_training_logger(self.config.logger, self.folder, name, plain(self.config))
+
+
+def _fit(work: _Fit, out: Path, cache: ArtifactCache | None = None) -> None:
+    """Fit a concept model and save it; in one process, or in each of several that train it together.
+
+    Args:
+        work: what to fit.
+        out: where the model goes.
+        cache: this process's; None opens it.
+    """
+    who = ranks()
+    device = (
+        torch.device(work.device.type, who.rank) if who.world > 1 and work.device.type == "cuda" else work.device
+    )
+    logger = work.logger() if who.rank == 0 else None
+    model = make_method(work.method, work.config)
+    label = f"{work.method.name}, seed {work.seed}"
+    run = FitRun(
+        work.store, work.config.layer_pair, work.seed, out, cache or ArtifactCache(), device, logger, label
+    )
+    try:
+        model.fit(run)
+    except Finished:
+        return
+    model.save(out)
+    finish(logger, {}, work.folder)
 
 
 def _title(config: Config) -> str:

@@ -117,8 +117,9 @@ class ActivationBatch(NamedTuple):
     """One optimizer step: random sentences in length-sorted micro-batches."""
 
     micro_batches: tuple[MicroBatch, ...]
+    """This process's share, which may be empty where several train together."""
     n_words: int
-    """Real words in the whole batch: what losses are divided by."""
+    """Real words in the whole batch, of all processes: what losses are divided by."""
     epoch: int
     step: int
     """Position of the batch in its epoch; (seed, epoch, step) seeds all noise."""

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clvq_exp.activations.batching import length_sorted_batches
 from clvq_exp.activations.store import BLOCK, ActivationStore
+from clvq_exp.ranks import Ranks, ranks
 from clvq_exp.records import ActivationBatch, MicroBatch
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
@@ -70,6 +71,8 @@ class OrderedBatches(Sampler[BatchKey]):
 class ActivationPairs(Dataset[ActivationBatch]):
     """Batches of (layer l, target layer) activations, made from a `BatchKey`.
 
+    Where several processes train together, each gets its share of the batch's sentences.
+
     Args:
         store: the activations.
         source_layer: layer l.
@@ -89,19 +92,34 @@ class ActivationPairs(Dataset[ActivationBatch]):
         self._store = store
         self._layers = (source_layer, target_layer)
         self._budget = micro_batch_words
+        self._ranks = ranks()  # here, since processes that read for this one know of no others
         self._resident: dict[int, Tensor] = {}
         if resident is not None:
             self._resident = {layer: _resident(store, layer, resident) for layer in set(self._layers)}
 
+    def read_alone(self) -> None:
+        """From now on make whole batches."""
+        self._ranks = Ranks()
+
     def __getitem__(self, key: BatchKey) -> ActivationBatch:
         """The batch of this key, in micro-batches of like length."""
+        return self._batch(key, self._store.sentences.n_words)
+
+    def _batch(self, key: BatchKey, words_of: NDArray[np.int64]) -> ActivationBatch:
+        """This process's share of a batch.
+
+        Args:
+            key: names the batch.
+            words_of: words of each sentence of the store that take part.
+        """
         sentences = np.asarray(key.sentences, dtype=np.int64)
-        lengths = self._store.sentences.n_words[sentences]
+        own = self._ranks.share(sentences)
+        lengths = words_of[own]
         micro_batches = tuple(
-            self._micro_batch(sentences[members], lengths[members])
+            self._micro_batch(own[members], lengths[members])
             for members in length_sorted_batches(lengths, self._budget)
         )
-        return ActivationBatch(micro_batches, int(lengths.sum()), key.epoch, key.step)
+        return ActivationBatch(micro_batches, int(words_of[sentences].sum()), key.epoch, key.step)
 
     def _micro_batch(self, sentences: NDArray[np.int64], lengths: NDArray[np.int64]) -> MicroBatch:
         width = int(lengths.max())
@@ -188,6 +206,10 @@ class ActivationDataModule(pl.LightningDataModule):
         if num_workers == 0 and device is not None:
             resident = resident_device(store, (source_layer, target_layer), device, resident_gib)
         self.pairs = ActivationPairs(store, source_layer, target_layer, micro_batch_words, resident)
+
+    def read_alone(self) -> None:
+        """From now on give whole batches, also where several processes shared them."""
+        self.pairs.read_alone()
 
     @property
     def steps_per_epoch(self) -> int:

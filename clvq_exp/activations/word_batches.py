@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clvq_exp.activations.datamodule import resident_device
 from clvq_exp.activations.store import BLOCK, ActivationStore
+from clvq_exp.ranks import ranks
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
 
@@ -29,6 +30,8 @@ class WordBatch(NamedTuple):
     """Layer l."""
     target: Float[Tensor, "n d"]
     """The layer to rebuild."""
+    n_words: int
+    """Words of the whole batch; more than there are here where several processes share it."""
     epoch: int
     step: int
     """Position of the batch in its epoch."""
@@ -120,6 +123,7 @@ class WordPairs(Dataset[WordBatch]):
         self._order: _Order | None = None
         self._buffer: _Buffer | None = None
         self._resident = resident or {}
+        self._ranks = ranks()  # here, since processes that read for this one know of no others
 
     @property
     def n_steps(self) -> int:
@@ -131,9 +135,10 @@ class WordPairs(Dataset[WordBatch]):
         start = key.step * self._batch_words
         number, offset = divmod(start, self._buffer_words)
         buffer = self._buffer_of(key.epoch, number)
-        rows = torch.from_numpy(buffer.order[offset : offset + self._batch_words])
+        words = buffer.order[offset : offset + self._batch_words]
+        rows = torch.from_numpy(np.ascontiguousarray(self._ranks.share(words)))
         source, target = (layer[rows.to(layer.device)].float() for layer in buffer.layers)
-        return WordBatch(source, target, key.epoch, key.step)
+        return WordBatch(source, target, len(words), key.epoch, key.step)
 
     def _buffer_of(self, epoch: int, number: int) -> _Buffer:
         if self._buffer is None or (self._buffer.epoch, self._buffer.number) != (epoch, number):

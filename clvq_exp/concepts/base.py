@@ -120,6 +120,8 @@ class ConceptModel(ABC):
     """
 
     name: ClassVar[str]
+    is_trained: ClassVar[bool] = False
+    """Whether `fit` trains a network, which several processes may share (`trainer.devices`)."""
     removals: tuple[str, ...] = (CONCEPT, MEMBER_MEAN)
     summary: FitSummary
 

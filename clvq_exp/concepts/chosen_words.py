@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from clvq_exp.activations.batching import length_sorted_batches
 from clvq_exp.activations.datamodule import ActivationDataModule, ActivationPairs, BatchKey, RandomBatches
 from clvq_exp.records import ActivationBatch, MicroBatch
 from clvq_exp.settings import Split
@@ -34,13 +33,7 @@ class ChosenPairs(ActivationPairs):
 
     def __getitem__(self, key: BatchKey) -> ActivationBatch:
         """The batch of this key, in micro-batches of like length."""
-        sentences = np.asarray(key.sentences, dtype=np.int64)
-        lengths = self.n_words[sentences]
-        micro_batches = tuple(
-            self._micro_batch(sentences[members], lengths[members])
-            for members in length_sorted_batches(lengths, self._budget)
-        )
-        return ActivationBatch(micro_batches, int(lengths.sum()), key.epoch, key.step)
+        return self._batch(key, self.n_words)
 
     def _micro_batch(self, sentences: NDArray[np.int64], lengths: NDArray[np.int64]) -> MicroBatch:
         columns = np.arange(int(lengths.max()))

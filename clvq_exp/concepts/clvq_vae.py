@@ -19,7 +19,7 @@ from clvq_exp.concepts.chosen_words import ChosenWords
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
-from clvq_exp.concepts.training import best_epoch, labelled, train
+from clvq_exp.concepts.training import best_epoch, labelled, leave_to_the_first, train
 from clvq_exp.concepts.word_filter import filter_identity, trained_words
 from clvq_exp.settings import LayerPair, PerplexityOver, Split, TargetLayer, WordsOfConcepts
 
@@ -47,6 +47,7 @@ class ClvqVae(CodebookModel):
     """
 
     name: ClassVar[str] = "clvq_vae"
+    is_trained: ClassVar[bool] = True
 
     def __init__(self, settings: ConceptSettings, target_layer: str = TargetLayer.upper.value) -> None:
         super().__init__(settings)
@@ -85,6 +86,8 @@ class ClvqVae(CodebookModel):
         checkpoints = train(
             module, data, self.settings.trainer, run, lambda: self._initialise(module, data, run, words)
         )
+        leave_to_the_first()
+        data.read_alone()
         self._finish(module, data, run)
         checkpoints.remove_all()
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
@@ -14,8 +15,9 @@ from clvq_exp.concepts.base import MONITOR, ConceptSettings, EpochRecord, Traini
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
 from clvq_exp.concepts.quantizer import VectorQuantizer
-from clvq_exp.concepts.revival import Candidates, drawn
+from clvq_exp.concepts.revival import Candidates, drawn, no_candidates
 from clvq_exp.memory import give_back
+from clvq_exp.ranks import gradients_of_own, ranks, sum_gradients, sum_over_ranks
 from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
 from clvq_exp.seeding import scoped_seed
 from clvq_exp.settings import WeightDecayOn
@@ -75,6 +77,7 @@ class ClvqVaeModule(pl.LightningModule):
         self.register_buffer("sampled_codes", None)
         self._perplexity_from = perplexity_from
         self._candidates: Candidates | None = None
+        self._drawn_before: Tensor | None = None
         self.history: list[EpochRecord] = []
         self._train = _Totals(settings.quantizer.codebook_size)
         self._revived = 0
@@ -109,24 +112,19 @@ class ClvqVaeModule(pl.LightningModule):
     def accumulate(self, batch: ActivationBatch) -> tuple[LossSums, CodeStatistics]:
         """Gradients (added to `.grad`), losses and code statistics of a whole batch; weights and codes stay."""
         self._candidates = None
-        sums: LossSums | None = None
-        statistics: CodeStatistics | None = None
+        sums = LossSums(*torch.zeros(2, device=self.device))
+        statistics = self.quantizer.no_statistics()
+        own = ranks()
         for index, micro_batch in enumerate(batch.micro_batches):
             where = (self.seed, batch.epoch, batch.step)
-            with scoped_seed(*where, "dropout", index, device=micro_batch.source.device):
+            dropout = ("dropout", index) if own.world == 1 else ("dropout", index, "rank", own.rank)
+            with scoped_seed(*where, *dropout, device=micro_batch.source.device):
                 out = self(micro_batch, noise=where)
                 self.manual_backward(self.total_loss(out.losses, batch.n_words))
             self._note(micro_batch, out, where)
             step = self.quantizer.statistics(out.z_e.detach(), micro_batch.real, out.quantizer.codes)
-            losses = LossSums(*(each.detach() for each in out.losses))
-            sums = losses if sums is None else LossSums(*(a + b for a, b in zip(sums, losses, strict=True)))
-            statistics = (
-                step
-                if statistics is None
-                else CodeStatistics(*(a + b for a, b in zip(statistics, step, strict=True)))
-            )
-        assert sums is not None
-        assert statistics is not None
+            sums = LossSums(*(a + b.detach() for a, b in zip(sums, out.losses, strict=True)))
+            statistics = CodeStatistics(*(a + b for a, b in zip(statistics, step, strict=True)))
         return sums, statistics
 
     def _note(self, batch: MicroBatch, out: MicroBatchOutput, noise: tuple[int | str, ...]) -> None:
@@ -143,14 +141,16 @@ class ClvqVaeModule(pl.LightningModule):
         del batch_idx
         optimizer = cast(Any, self.optimizers())
         optimizer.zero_grad()
-        losses, statistics = self.accumulate(batch)
+        with gradients_of_own(self):
+            losses, statistics = self.accumulate(batch)
+        sum_gradients(self.parameters())
         clip = self.settings.trainer.gradient_clip
         if clip > 0:
             nn.utils.clip_grad_norm_(self.parameters(), clip)
         optimizer.step()
         self.quantizer.update(statistics)
-        if self._candidates is not None:
-            self._revived += self.quantizer.revive(self._candidates)
+        if self.settings.quantizer.revive_below > 0:
+            self._revived += self.quantizer.revive(self._candidates or no_candidates(self.quantizer.codebook))
         self._train.add(losses, statistics.counts, batch.n_words)
         give_back(self.device)
 
@@ -181,11 +181,19 @@ class ClvqVaeModule(pl.LightningModule):
         """Start the epoch's sums."""
         self._train.reset()
         self._revived = 0
+        if self.sampled_codes is not None and ranks().world > 1:  # others may draw next for a word of this process
+            self._drawn_before = self.sampled_codes.clone()
+            self.sampled_codes.fill_(-1)
 
     def on_validation_epoch_start(self) -> None:
         """Start the split's sums."""
         self._validation.reset()
         self._counted = torch.zeros(self.quantizer.size, dtype=torch.float64)
+        if self._drawn_before is not None and self.sampled_codes is not None:
+            dist.all_reduce(self.sampled_codes, dist.ReduceOp.MAX)
+            drawn_now = self.sampled_codes >= 0
+            self.sampled_codes.copy_(torch.where(drawn_now, self.sampled_codes, self._drawn_before))
+            self._drawn_before = None
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch, step the plateau scheduler.
@@ -194,6 +202,11 @@ class ClvqVaeModule(pl.LightningModule):
             TrainingDivergedError: a loss that is not finite.
         """
         fitting = self.trainer.state.fn == "fit"
+        self._validation.sum_up()
+        if fitting:
+            self._train.sum_up()
+        self._counted = self._counted.to(self.device)
+        sum_over_ranks(self._counted)
         record = self._record(self.current_epoch + 1 if fitting else 0)
         self.history.append(record)
         self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
@@ -296,6 +309,11 @@ class _Totals:
             self._losses = (self._losses[0] + losses.reconstruction, self._losses[1] + losses.commitment)
             self.counts = self.counts + counts
         self._n_words += n_words
+
+    def sum_up(self) -> None:
+        """Sum over all processes; the words of a batch are counted in each of them."""
+        assert self._losses is not None, "nothing was measured"
+        sum_over_ranks(*self._losses, self.counts)
 
     def means(self) -> tuple[float, float]:
         """Mean reconstruction and commitment loss per word."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from clvq_exp.concepts.revival import Candidates, of_all_ranks
+from clvq_exp.ranks import ranks, sum_over_ranks
 from clvq_exp.records import CodeStatistics, QuantizerOutput
 from clvq_exp.seeding import hashed_uniform
 from clvq_exp.settings import QuantizerSettings
@@ -136,6 +136,10 @@ class VectorQuantizer(nn.Module):
         sums = torch.zeros_like(self.ema_sums).index_add_(0, chosen, words)
         return CodeStatistics(counts, sums)
 
+    def no_statistics(self) -> CodeStatistics:
+        """Of no words at all: what a batch adds to."""
+        return CodeStatistics(torch.zeros_like(self.ema_counts), torch.zeros_like(self.ema_sums))
+
     @torch.no_grad()
     def update(self, batch: CodeStatistics) -> None:
         """One step of appendix A.2 from the statistics of a whole batch, summed over ranks.
@@ -144,10 +148,9 @@ class VectorQuantizer(nn.Module):
         carried on: N_j = (N_j + epsilon) / (N + K epsilon) N, where N is the sum of all.
         """
         counts, sums = batch
-        if dist.is_available() and dist.is_initialized():
+        if ranks().world > 1:
             counts, sums = counts.clone(), sums.clone()
-            dist.all_reduce(counts)
-            dist.all_reduce(sums)
+            sum_over_ranks(counts, sums)
         decay = self._settings.ema_decay
         self.ema_counts.mul_(decay).add_(counts, alpha=1 - decay)
         self.ema_sums.mul_(decay).add_(sums, alpha=1 - decay)

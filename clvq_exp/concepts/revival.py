@@ -9,6 +9,7 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from clvq_exp.ranks import ranks
 from clvq_exp.seeding import hashed_uniform
 
 NOISE_NAME = "revival"
@@ -50,9 +51,14 @@ def drawn(
     return _first(own, most)
 
 
+def no_candidates(codebook: Float[Tensor, "K d"]) -> Candidates:
+    """Of a process whose share of a batch is empty."""
+    return Candidates(torch.zeros(0, dtype=torch.float64, device=codebook.device), codebook[:0].float())
+
+
 def of_all_ranks(candidates: Candidates, most: int) -> Candidates:
     """The candidates of all processes together, the same in each."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if ranks().world == 1:
         return candidates
     draws, z_e = candidates
     short = most - len(draws)
@@ -62,7 +68,7 @@ def of_all_ranks(candidates: Candidates, most: int) -> Candidates:
     )
     gathered: list[Tensor] = []
     for own in filled:
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        parts = [torch.empty_like(own) for _ in range(ranks().world)]
         dist.all_gather(parts, own)
         gathered.append(torch.cat(parts))
     there = gathered[0] < _NOBODY

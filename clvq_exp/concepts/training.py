@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,9 +12,13 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun, TrainingDivergedError
 from clvq_exp.concepts.checkpoints import Checkpoints
+from clvq_exp.ranks import first_says, part_company, ranks
 from clvq_exp.settings import Split, TrainerSettings
 
 
@@ -38,6 +43,8 @@ def train(
         start: gives the module its first weights; not called when a run goes on.
         part: name of the folder of its checkpoints, where a fit trains several modules.
 
+    Where several processes train together, only the first has the best weights, and the checkpoints are its own.
+
     Returns:
         The checkpoints, to be removed once the fit is done.
 
@@ -50,20 +57,47 @@ def train(
         )
     checkpoints = Checkpoints(run.work / part, MONITOR, run.label)
     trainer = _trainer(settings, run, checkpoints)
-    last = checkpoints.last()
+    is_first = ranks().rank == 0
+    last = first_says(checkpoints.last() if is_first else None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is summed up already
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
         try:
             if last is None:
-                start()
+                _one_after_another(start)
                 trainer.validate(module, datamodule=data, verbose=False)
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(labelled(run, str(error))) from error
-    module.load_state_dict(checkpoints.best_weights())
+    if is_first:
+        module.load_state_dict(checkpoints.best_weights())
     module.to(run.device).eval()
     return checkpoints
+
+
+class Finished(Exception):
+    """This process has trained along with the first, which does the rest."""
+
+
+def leave_to_the_first() -> None:
+    """Where several processes have trained together, the first goes on alone.
+
+    Raises:
+        Finished: in every process but the first.
+    """
+    if part_company().rank:
+        raise Finished
+
+
+def _one_after_another(start: Callable[[], None]) -> None:
+    """The first process makes what the others then find."""
+    if ranks().rank == 0:
+        start()
+    first_says(None)
+    if ranks().rank:
+        start()
 
 
 def labelled(run: FitRun, line: str) -> str:
@@ -89,9 +123,13 @@ def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -
     stop = _Stop(MONITOR, patience=settings.patience, check_finite=False)
     callbacks: list[Callback] = [checkpoints, stop, _Progress(run.label)]
     cuda = run.device.type == "cuda"
+    several = ranks().world > 1
+    one = [run.device.index or 0] if cuda else 1
     return pl.Trainer(
         accelerator="gpu" if cuda else "cpu",
-        devices=[run.device.index or 0] if cuda else 1,
+        devices=ranks().world if several else one,
+        strategy=_strategy() if several else "auto",
+        plugins=[LightningEnvironment()],  # a job of Slurm that is queued again is the launcher's business
         max_epochs=settings.max_epochs,
         callbacks=callbacks,
         logger=run.logger if run.logger is not None else False,
@@ -101,6 +139,14 @@ def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -
         default_root_dir=str(run.work),
         log_every_n_steps=1,
     )
+
+
+def _strategy() -> DDPStrategy:
+    """Lightning's DDP; the codebook is a buffer that each process moves alike, and is not sent around."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
+    return DDPStrategy(**options)
 
 
 class _Stop(EarlyStopping):

@@ -114,7 +114,7 @@ def _method_keys(given: Mapping[str, Any], key: str) -> Iterator[str]:
 
 def _trainer_problems(config: Config) -> Iterator[str]:
     trainer, tuning = config.trainer, config.fine_tuning
-    counts = ("max_epochs", "batch_size", "micro_batch_words", "attribution_steps")
+    counts = ("max_epochs", "batch_size", "micro_batch_words", "attribution_steps", "devices")
     for name in counts:
         yield from _not_below(getattr(trainer, name), 1, f"trainer.{name}")
     amounts = ("patience", "gradient_clip", "weight_decay", "num_workers", "resident_gib", "plateau_patience")

@@ -225,6 +225,8 @@ class TrainerSettings:
     """Keep the activations of the pair in memory when they take no more than this, in GiB."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    devices: int = 1
+    """Processes that train a concept model together: each has a GPU, or its share of the cores."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from clvq_exp.concepts.base import (
 from clvq_exp.concepts.sparse.module import SparseModule, SparseSettings
 from clvq_exp.concepts.sparse.network import Moments, SparseNetwork, layer_moments
 from clvq_exp.concepts.sparse.trained import Trained, TrainedParts
-from clvq_exp.concepts.training import train
+from clvq_exp.concepts.training import leave_to_the_first, train
+from clvq_exp.ranks import first_says, ranks
 from clvq_exp.settings import LayerPair, Split
 
 TOP_NEURONS = 10
@@ -70,6 +71,7 @@ class SparseModel(ConceptModel):
     """
 
     name: ClassVar[str]
+    is_trained: ClassVar[bool] = True
     removals: tuple[str, ...] = (*ENCODER_TOP, CONCEPT, MEMBER_MEAN)
 
     def __init__(
@@ -139,8 +141,9 @@ class SparseModel(ConceptModel):
         moments = cache(partial(layer_moments, run.store))
         parts = TrainedParts(run.work / "networks")
         for l1 in self._penalties:
-            if not parts.holds(l1):
+            if not first_says(parts.holds(l1)):
                 self._train(run, l1, moments, parts)
+        leave_to_the_first()
         chosen = self.choose([parts.read(l1) for l1 in self._penalties])
         self._log_curves(run, chosen)
         self._finish(run, chosen)
@@ -169,8 +172,9 @@ class SparseModel(ConceptModel):
         label = ", ".join(filter(None, (run.label, f"{_PENALTY}={l1:g}")))
         alone = run._replace(logger=None, label=label) if several else run
         checkpoints = train(module, data, trainer, alone, start, part=f"{_PENALTY}_{l1:g}")
-        parts.enter(l1, network.state_dict(), module.history)
-        checkpoints.remove_all()
+        if ranks().rank == 0:
+            parts.enter(l1, network.state_dict(), module.history)
+            checkpoints.remove_all()
 
     def _log_curves(self, run: FitRun, chosen: Trained) -> None:
         if run.logger is not None and len(self._penalties) > 1:

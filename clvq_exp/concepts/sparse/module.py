@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clvq_exp.activations.word_batches import WordBatch
 from clvq_exp.concepts.base import MONITOR, EpochRecord, TrainingDivergedError
 from clvq_exp.concepts.sparse.network import LossSums, SparseNetwork
+from clvq_exp.ranks import gradients_of_own, sum_gradients, sum_over_ranks
 from clvq_exp.settings import TrainerSettings
 
 
@@ -57,15 +58,17 @@ class SparseModule(pl.LightningModule):
         del batch_idx
         optimizer = cast(Any, self.optimizers())
         optimizer.zero_grad()
-        losses = self.network.loss_sums(self.network.encode(batch.source), batch.target)
-        self.manual_backward(self.total_loss(losses, len(batch.source)))
+        with gradients_of_own(self):
+            losses = self.network.loss_sums(self.network.encode(batch.source), batch.target)
+            self.manual_backward(self.total_loss(losses, batch.n_words))
+        sum_gradients(self.parameters())
         self.network.keep_gradient_on_the_sphere()
         clip = self.settings.trainer.gradient_clip
         if clip > 0:
             nn.utils.clip_grad_norm_(self.parameters(), clip)
         optimizer.step()
         self.network.scale_rows_to_one()
-        self._train.add(losses, len(batch.source))
+        self._train.add(losses, batch.n_words)
 
     def total_loss(self, losses: LossSums, n_words: int) -> Float[Tensor, ""]:
         """What is minimised: the loss in units of the targets' variance."""
@@ -75,7 +78,7 @@ class SparseModule(pl.LightningModule):
         """Losses, active neurons, and the error of predicting the mean."""
         del batch_idx
         active = self.network.encode(batch.source)
-        self._validation.add(self.network.loss_sums(active, batch.target), len(batch.source))
+        self._validation.add(self.network.loss_sums(active, batch.target), batch.n_words)
         from_mean = (batch.target - self.network.target_mean) / self.network.target_scale
         self._use.add(active, from_mean.square().sum())
 
@@ -95,6 +98,10 @@ class SparseModule(pl.LightningModule):
             TrainingDivergedError: a loss that is not finite.
         """
         fitting = self.trainer.state.fn == "fit"
+        self._validation.sum_up()
+        self._use.sum_up()
+        if fitting:
+            self._train.sum_up()
         record = self.record(self.current_epoch + 1 if fitting else 0)
         self.history.append(record)
         self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
@@ -163,6 +170,11 @@ class _Totals:
         self._losses = new if self._losses is None else (self._losses[0] + new[0], self._losses[1] + new[1])
         self.n_words += n_words
 
+    def sum_up(self) -> None:
+        """Sum over all processes; the words of a batch are counted in each of them."""
+        assert self._losses is not None, "nothing was measured"
+        sum_over_ranks(*self._losses)
+
     def means(self, unit: float) -> tuple[float, float]:
         """Mean reconstruction and sparsity loss over words and dimensions."""
         assert self._losses is not None, "nothing was measured"
@@ -179,12 +191,17 @@ class _Use:
     def reset(self) -> None:
         self.fired = torch.zeros(self._neurons, dtype=torch.int64)
         """Words that each neuron is active on."""
-        self._from_mean = 0.0
+        self._from_mean = torch.zeros((), dtype=torch.float64)
 
     def add(self, active: Tensor, from_mean: Tensor) -> None:
         self.fired = self.fired.to(active.device) + (active > 0).sum(0)
-        self._from_mean += float(from_mean)
+        self._from_mean = self._from_mean.to(from_mean.device) + from_mean.double()
+
+    def sum_up(self) -> None:
+        """Sum over all processes."""
+        sum_over_ranks(self.fired, self._from_mean)
 
     def variance_explained(self, error: float) -> float | None:
         """1 less the error as a share of that of the mean predictor; None where all targets are that mean."""
-        return 1 - error / self._from_mean if self._from_mean > 0 else None
+        from_mean = float(self._from_mean)
+        return 1 - error / from_mean if from_mean > 0 else None
