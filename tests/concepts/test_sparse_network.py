@@ -18,6 +18,11 @@ NEURONS, WIDTH, WORDS = 3, 4, 5
 SOURCE_SCALE, TARGET_SCALE, L1, RATE = 2.0, 3.0, 0.2, 0.1
 
 
+def alone(source: torch.Tensor, target: torch.Tensor, epoch: int, step: int) -> WordBatch:
+    """A batch that one process has whole."""
+    return WordBatch(source, target, len(source), epoch, step)
+
+
 def network_of(neurons: int = NEURONS, width: int = WIDTH, k: int | None = None, seed: int = 0) -> SparseNetwork:
     """Small weights that differ everywhere."""
     network = SparseNetwork(width, neurons, k, seed)
@@ -93,7 +98,7 @@ def test_steps__are_those_of_a_loop_by_hand(settings: Callable[..., ConceptSetti
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
     module.optimizers = lambda: optimizer
     for step in range(3):
-        batch = WordBatch(words(step), words(step + 10), 0, step)
+        batch = alone(words(step), words(step + 10), 0, step)
         assert 0 < float((network.encode(batch.source) > 0).float().mean()) < 1, "both sides of the ReLU"
         module.on_train_epoch_start()
         module.on_validation_epoch_start()
@@ -124,7 +129,7 @@ def test_decoder_rows__have_norm_one_after_every_step(settings: Callable[..., Co
     module.optimizers = lambda: optimizer
     first = network.decoder_weight.detach().clone()
     for step in range(5):
-        module.training_step(WordBatch(words(step), words(step + 10), 0, step), 0)
+        module.training_step(alone(words(step), words(step + 10), 0, step), 0)
         torch.testing.assert_close(network.decoder_weight.norm(dim=1), torch.ones(NEURONS), atol=1e-6, rtol=0)
         along = (network.decoder_weight.grad * first).sum(1)
         assert along.abs().max() < 1e-6 * max(1.0, float(network.decoder_weight.grad.abs().max()))
@@ -137,7 +142,7 @@ def test_losses__are_means_of_raw_activations_whatever_the_scale(settings: Calla
     module = module_of(network, settings)
     source, target = words(0), words(1)
     module.on_validation_epoch_start()
-    module.validation_step(WordBatch(source, target, 0, 0), 0)
+    module.validation_step(alone(source, target, 0, 0), 0)
     found = module.record(0)
     active = network.encode(source).detach()
     squared = (network.decode(active) - target).square().mean().detach()
@@ -152,7 +157,7 @@ def test_batches__of_other_sizes_weigh_by_their_words(settings: Callable[..., Co
     for module, bounds in ((whole, [(0, 9)]), (parts, [(0, 2), (2, 9)])):
         module.on_validation_epoch_start()
         for start, end in bounds:
-            module.validation_step(WordBatch(source[start:end], target[start:end], 0, 0), 0)
+            module.validation_step(alone(source[start:end], target[start:end], 0, 0), 0)
     one, other = whole.record(0), parts.record(0)
     for name in ("validation_reconstruction", "validation_sparsity", "variance_explained", "l0"):
         assert one[name] == pytest.approx(other[name], rel=1e-5)
@@ -212,8 +217,8 @@ def test_l0_and_dead_neurons__by_hand(settings: Callable[..., ConceptSettings]) 
     network.target_mean.copy_(torch.tensor([1.0, 1.0]))
     module = module_of(network, settings)
     module.on_validation_epoch_start()
-    module.validation_step(WordBatch(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 3.0]]), 0, 0), 0)
-    module.validation_step(WordBatch(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), 0, 1), 0)
+    module.validation_step(alone(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 3.0]]), 0, 0), 0)
+    module.validation_step(alone(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), 0, 1), 0)
     found = module.record(0)
     # Neurons 0 and 2 (1 and 2) for the first word, which is rebuilt as (1, 2); 2 alone for the second: (0, 1).
     assert found["l0"] == 1.5
@@ -227,7 +232,7 @@ def test_l0_and_dead_neurons__by_hand(settings: Callable[..., ConceptSettings]) 
 def test_variance_explained__of_targets_without_variance_is_none(settings: Callable[..., ConceptSettings]) -> None:
     module = module_of(SparseNetwork(WIDTH, NEURONS, None, 0), settings)
     module.on_validation_epoch_start()
-    module.validation_step(WordBatch(words(0), torch.zeros(WORDS, WIDTH), 0, 0), 0)
+    module.validation_step(alone(words(0), torch.zeros(WORDS, WIDTH), 0, 0), 0)
     assert module.record(0)["variance_explained"] is None
 
 
