@@ -1,4 +1,4 @@
-"""`clvq estimate` as a user calls it: overrides, sweep files, errors, JSON."""
+"""`clvq estimate` as a user calls it: overrides, sweep files, what cells share, methods, errors, JSON."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from running import environment, tiny_cell
 
 from clvq_exp.commands import main
 from clvq_exp.composing import compose_cells
-from clvq_exp.config import ConfigError
+from clvq_exp.config import Config, ConfigError
+from clvq_exp.estimate import work
+from clvq_exp.estimate.corpus import Corpus, corpus_of, tokens_of
+from clvq_exp.estimate.network import GivenSizes, NetworkSizes, network_sizes
 from clvq_exp.estimate.records import STEPS, Rates
+from clvq_exp.estimate.sweep import Asked, EstimatedSweep, Given, estimate_sweep
+from clvq_exp.texts import TextsError, load_texts
 
 SWEEPS = Path(__file__).resolve().parents[1] / "multirun_sweeps"
 CPU = "trainer.device=cpu"
+NOWHERE = "model.hub_id=nobody/nothing"
+"""A model that no cache holds."""
 LLAMA = (
     *("model=llama2_7b", "model.hub_id=nobody/nothing", "--parameters", "6738415616"),
     *("--layers", "32", "--width", "4096", "--vocabulary", "32000"),
@@ -75,8 +82,9 @@ def test_compose_cells__every_sweep_file_of_the_project() -> None:
     assert "eraser_decoder_memory" in names
     for name in names:
         cells = compose_cells([], name, str(SWEEPS))
-        assert len(cells) > 1, name
-        assert all(cell.overrides for cell in cells), name
+        assert cells, name
+        assert len({cell.overrides for cell in cells}) == len(cells), name
+        assert len({cell.run_folder for cell in cells}) == len(cells), name
 
 
 def test_compose_cells__a_further_folder_of_groups(tmp_path: Path) -> None:
@@ -129,6 +137,146 @@ def test_estimate__wrong_options_are_refused(given: list[str], capsys: pytest.Ca
         main(["estimate", *given])
     assert caught.value.code == 2
     assert given[0] in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- what cells share
+
+
+def sweep_of(*overrides: str, given: GivenSizes | None = None) -> EstimatedSweep:
+    cells = [Asked(*cell) for cell in compose_cells([CPU, *overrides])]
+    return estimate_sweep(cells, Given(sizes=given or GivenSizes()))
+
+
+def test_sweep__over_codebooks_shares_all_that_comes_before_them(base_encoder: Path, reviews: Path) -> None:
+    cell = tiny_cell(base_encoder, reviews)
+    sweep = sweep_of(*cell, "quantizer.codebook_size=10,20")
+    first, second = sweep.cells
+    assert first.added_seconds == pytest.approx(sum(first.alone.seconds.values()))
+    loading = first.estimate.parts[0].seconds
+    for step in ("activations", "attribution"):
+        assert sweep.together.seconds[step] == first.alone.seconds[step] > 0
+    tuning = first.alone.seconds["language_model"]
+    assert sweep.together.seconds["language_model"] == pytest.approx(tuning + loading)
+    assert sweep.together.seconds["concepts"] == pytest.approx(
+        first.alone.seconds["concepts"] + second.alone.seconds["concepts"]
+    )
+    controls = work.intervention_seconds(*_of(first.asked, base_encoder), Rates(1e11, 1e11), 2)
+    assert sweep.together.seconds["intervention"] == pytest.approx(
+        first.alone.seconds["intervention"] + second.alone.seconds["intervention"] - controls
+    )
+    assert sweep.run_bytes == first.estimate.run_bytes + second.estimate.run_bytes
+    assert second.added_cache_bytes < first.added_cache_bytes / 2
+
+
+def _of(asked: Asked, folder: Path) -> tuple[Config, NetworkSizes, Corpus]:
+    config = asked.config
+    network = network_sizes(config.model, folder)
+    texts = load_texts(config.dataset, False)
+    return config, network, corpus_of(config, texts, tokens_of(config, network, folder, texts))
+
+
+def test_sweep__another_layer_pair_keeps_the_layers_that_are_there(tiny_encoder: Path, reviews: Path) -> None:
+    cell = tiny_cell(tiny_encoder, reviews)
+    sweep = sweep_of(*cell, "layer_pair.lower=1,2")
+    first, second = sweep.cells
+    tables = first.alone.cache_bytes["activations"] - first.estimate.store_bytes
+    of_layer = first.estimate.store_bytes // 2
+    assert sweep.together.cache_bytes["activations"] == tables + 3 * of_layer
+    assert sweep.together.seconds["attribution"] == first.alone.seconds["attribution"]
+    assert sweep.together.seconds["language_model"] == pytest.approx(2 * second.alone.seconds["language_model"])
+
+
+def test_sweep__a_cell_twice_adds_only_what_is_never_kept(tiny_encoder: Path, reviews: Path) -> None:
+    sweep = sweep_of(*tiny_cell(tiny_encoder, reviews), "model.default_lower=2,2")
+    kept = ("activations", "attribution", "concepts", "intervention")
+    for step in kept:
+        assert sweep.together.seconds[step] == sweep.cells[0].alone.seconds[step]
+    assert sweep.cells[1].added_cache_bytes == 0
+    assert sweep.cells[1].added_seconds > 0
+
+
+def test_sweep__notes_say_what_is_assumed(tmp_path: Path) -> None:
+    given = GivenSizes(10**6, 12, 64, 1000)
+    sweep = sweep_of("model=roberta", NOWHERE, "dataset=jigsaw", given=given)
+    notes = " ".join(sweep.cells[0].notes)
+    assert "the texts of jigsaw are not here" in notes
+    assert "9,000 training and 800 dev sentences of 28 words" in notes
+    assert "1.35 sub-words a word" in notes
+    with pytest.raises(TextsError, match="does not exist"):
+        sweep_of("dataset=jigsaw", f"dataset.path={tmp_path / 'absent'}")
+
+
+def test_estimate__says_that_others_compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for load, said in ((1.6, True), (0.4, False)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        found = "other work keeps 1.6 of 4 cores busy" in " ".join(sweep_of().cells[0].notes)
+        assert found == said
+
+
+# ---------------------------------------------------------------- concept methods
+
+
+def test_estimate__tells_each_method_of_a_cell(
+    capsys: pytest.CaptureFixture[str], tiny_encoder: Path, reviews: Path
+) -> None:
+    (cell,) = found_by(capsys, *tiny_cell(tiny_encoder, reviews), "beside=table1")["cells"]
+    removals = {name: len(each["removals"]) for name, each in cell["methods"].items()}
+    sparse = {"sae_2048": 5, "sae_4096": 5, "transcoder": 5}
+    codebooks = ("clvq_vae", "kmeans_codes", "clvq_vae_random", "clvq_vae_spherical_kmeans", "single_layer")
+    assert removals == {**dict.fromkeys((*codebooks, "clustering"), 2), **sparse}
+    assert all(each["known"] for each in cell["methods"].values())
+    for step in ("concepts", "intervention", "specificity"):
+        own = sum(each["seconds"][step] for each in cell["methods"].values())
+        assert own == pytest.approx(cell["steps"][step]["seconds"])
+    kept = sum(each["cache_bytes"] for each in cell["methods"].values())
+    assert kept == sum(cell["steps"][step]["cache_bytes"] for step in ("concepts", "intervention"))
+
+
+@pytest.mark.parametrize("name", ["clustering", "clustering_filtered", "sae_2048", "transcoder", "kmeans_codes"])
+def test_estimate__of_a_method_alone(
+    name: str, capsys: pytest.CaptureFixture[str], tiny_encoder: Path, reviews: Path
+) -> None:
+    given = (*tiny_cell(tiny_encoder, reviews), f"baseline={name}", "beside=none")
+    (cell,) = found_by(capsys, *given)["cells"]
+    (own,) = cell["methods"].values()
+    assert (list(cell["methods"]), own["known"], cell["problems"]) == ([name], True, [])
+    assert own["seconds"]["concepts"] == pytest.approx(cell["steps"]["concepts"]["seconds"])
+    assert own["cache_bytes"] > own["model_bytes"] > 0
+    trained = name in ("sae_2048", "transcoder")
+    (three,) = found_by(capsys, *given, "trainer.max_epochs=9", "trainer.patience=9")["cells"]
+    assert (three["seconds"] > cell["seconds"]) == trained
+
+
+def test_estimate__says_of_which_methods_it_knows_nothing(
+    capsys: pytest.CaptureFixture[str], tiny_encoder: Path, reviews: Path
+) -> None:
+    given = (*tiny_cell(tiny_encoder, reviews), "baseline.name=mine", "baseline._target_=my.Method")
+    (cell,) = found_by(capsys, *given)["cells"]
+    assert {name: each["known"] for name, each in cell["methods"].items()} == {"mine": False, "kmeans_codes": True}
+    (note,) = [each for each in cell["notes"] if "no formula" in each]
+    assert note == "no formula is known for mine (my.Method): it is counted as CLVQ-VAE with 20 concepts"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["baseline=sae_2048", "baseline.neurons=many"],
+            "baseline.neurons='many': give a whole number of at least 1",
+        ),
+        (["beside=table1", "beside.sae_4096.neurons=null"], "beside.sae_4096.neurons=None: give a whole number"),
+        (["baseline=sae_2048", "baseline.by_kind.encoder.l1=0.1"], "baseline.by_kind.encoder.l1=0.1: give a list"),
+        (["baseline=clustering", "baseline.words=some"], "baseline.words='some': give one of all, frequent"),
+        (["baseline=transcoder", "baseline.learning_rate=fast"], "baseline.learning_rate='fast': give a number"),
+    ],
+)
+def test_estimate__arguments_that_no_class_takes_are_problems(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tiny_encoder: Path, reviews: Path
+) -> None:
+    (cell,) = found_by(capsys, *tiny_cell(tiny_encoder, reviews), *arguments)["cells"]
+    (problem,) = cell["problems"]
+    assert problem.startswith(said)
 
 
 # ---------------------------------------------------------------- what is printed
@@ -189,6 +337,18 @@ def test_estimate__table_of_a_sweep_shows_what_each_cell_adds(
     assert "2 cells" in printed
     assert "quantizer.codebook_size=20" in printed
     assert "Added" in printed
+
+
+def test_estimate__table_shows_methods_where_there_are_several(
+    capsys: pytest.CaptureFixture[str], tiny_encoder: Path, reviews: Path
+) -> None:
+    assert main(["estimate", CPU, *tiny_cell(tiny_encoder, reviews), "beside=table1"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("clvq_vae_spherical_kmeans", "single_layer", "clustering", "sae_4096", "transcoder"):
+        assert f"\n{name} " in printed
+    assert max(map(len, printed.splitlines())) <= 100
+    assert main(["estimate", CPU, *tiny_cell(tiny_encoder, reviews), "beside=none"]) == 0
+    assert "Method" not in capsys.readouterr().out
 
 
 def test_estimate__names_cannot_act_on_the_terminal(

@@ -12,7 +12,7 @@ from clvq_exp import __main__ as application
 from clvq_exp.composing import compose_cells
 from clvq_exp.config import Config, ConfigError
 from clvq_exp.estimate.hardware import Room, device_of, disk_free, memory_room
-from clvq_exp.estimate.records import CellEstimate
+from clvq_exp.estimate.records import CellEstimate, StepMemory
 from clvq_exp.estimate.shortage import cell_needs, disk_problems, memory_problems, shortage
 from clvq_exp.language_models.sources import locate_model
 from clvq_exp.preflight import preflight
@@ -60,6 +60,72 @@ def test_shortage__memory_names_step_amounts_and_keys(cell: Config, monkeypatch:
     step, peak = max(needs_of(cell).memory.items(), key=lambda each: each[1].host)
     assert step.replace("_", " ") in line
     assert f"about {peak.host / 2**20:.0f} MiB" in line or f"about {peak.host / GIB:.2f} GiB" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("none", "trainer.micro_batch_words or decoder.layers"),
+        ("kmeans_codes", "init.seeding_sample"),
+        ("clustering", "baseline.max_words"),
+        ("sae_2048", "baseline.neurons"),
+        ("transcoder", "baseline.expansion"),
+    ],
+)
+def test_shortage__of_concepts_names_the_key_of_the_method(
+    name: str, key: str, tiny_encoder: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have(monkeypatch, Room(PLENTY, GIB))
+    given = ["trainer.device=cpu", *tiny_cell(tiny_encoder, reviews), f"baseline={name}", "beside=none"]
+    config = compose_cells(given)[0].config
+    needs = needs_of(config)._replace(memory={"concepts": StepMemory(2 * GIB, 0)})
+    (line,) = shortage(config, needs)
+    assert line.startswith("memory: the step concepts takes about 2.00 GiB, and 1.00 GiB are free: lower ")
+    assert f"lower {key}, or" in line
+
+
+def test_shortage__of_concepts_names_the_method_that_takes_most(
+    tiny_encoder: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have(monkeypatch, Room(PLENTY, GIB))
+    given = [*tiny_cell(tiny_encoder, reviews), "beside=table1", "beside.transcoder.expansion=900"]
+    config = compose_cells(["trainer.device=cpu", *given])[0].config
+    needs = needs_of(config)._replace(memory={"concepts": StepMemory(2 * GIB, 0)})
+    (line,) = shortage(config, needs)
+    assert "lower beside.transcoder.expansion, or" in line
+
+
+def test_preflight__an_argument_that_no_class_takes_is_an_error(tiny_encoder: Path, reviews: Path) -> None:
+    given = [*tiny_cell(tiny_encoder, reviews), "baseline=clustering", "baseline.max_words=0"]
+    with pytest.raises(ConfigError, match=r"baseline\.max_words=0: give a whole number of at least 1"):
+        preflight(compose_cells(["trainer.device=cpu", *given])[0].config, "")
+
+
+def test_memory__fitted_models_of_all_methods_and_seeds_are_held(tiny_encoder: Path, reviews: Path) -> None:
+    def report(*overrides: str) -> int:
+        given = ["trainer.device=cpu", *tiny_cell(tiny_encoder, reviews), *overrides]
+        return needs_of(compose_cells(given)[0].config).memory["report"].host
+
+    model = 4 * (3 * 2048 * 32 + 2048 + 3 * 32 + 2) + 8 * 2048  # of a sparse autoencoder
+    alone = ("baseline=sae_2048", "beside=none")
+    assert report(*alone, "seeds=[0,1,2]") - report(*alone, "seeds=[0]") == 2 * model
+    beside = ("beside=none", "+baseline@beside.sae=sae_2048")
+    assert report("baseline=sae_4096", *beside) - report("baseline=sae_4096", "beside=none") == model
+
+
+def test_memory__of_specificity_grows_with_the_square_of_matched_concepts(
+    tiny_encoder: Path, reviews: Path
+) -> None:
+    def specificity(*overrides: str) -> int:
+        given = ["trainer.device=cpu", *tiny_cell(tiny_encoder, reviews), "baseline=sae_4096", "beside=none"]
+        return (
+            needs_of(compose_cells([*given, "baseline.neurons=8192", *overrides])[0].config)
+            .memory["specificity"]
+            .host
+        )
+
+    matched, not_matched = (specificity("seeds=[0,1]", f"specificity.largest_matching={n}") for n in (8192, 8191))
+    assert matched - not_matched > 8192**2 * 8  # two matrices of cosines, where counting them takes a part of one
 
 
 def test_shortage__a_gpu_is_told_apart(cell: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def device_of(name: str) -> str:
 
 
 def measure_rates(device: str, width: int, number_format: NumberFormat) -> Rates:
-    """Time matrix products of the model's width on the threads that torch would use; about a second.
+    """Time matrix products of the model's width on the threads that torch would use; a second or two.
 
     Args:
         device: `cpu` or `cuda`.
@@ -51,9 +51,10 @@ def measure_rates(device: str, width: int, number_format: NumberFormat) -> Rates
         number_format: of the language model.
     """
     training = _flops_per_second(device, width, torch.float32)
+    host = None if device == "cpu" else _flops_per_second("cpu", width, torch.float32)
     if number_format is NumberFormat.float32:
-        return Rates(training, training)
-    return Rates(_flops_per_second(device, width, getattr(torch, number_format.value)), training)
+        return Rates(training, training, host)
+    return Rates(_flops_per_second(device, width, getattr(torch, number_format.value)), training, host)
 
 
 def _flops_per_second(device: str, width: int, dtype: torch.dtype) -> float:

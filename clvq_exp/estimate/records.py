@@ -11,8 +11,9 @@ ATTRIBUTION = "attribution"
 CONCEPTS = "concepts"
 ABLATION = "ablation"
 INTERVENTION = "intervention"
+SPECIFICITY = "specificity"
 REPORT = "report"
-STEPS = (LANGUAGE_MODEL, ACTIVATIONS, ATTRIBUTION, CONCEPTS, ABLATION, INTERVENTION, REPORT)
+STEPS = (LANGUAGE_MODEL, ACTIVATIONS, ATTRIBUTION, CONCEPTS, ABLATION, INTERVENTION, SPECIFICITY, REPORT)
 """In the order of a run, under the names that `provenance.json` gives them."""
 
 
@@ -23,6 +24,13 @@ class Rates(NamedTuple):
     """In the language model's number format and width."""
     training: float
     """In float32 and the same width: fine-tuning and concept models."""
+    host: float | None = None
+    """The same on the processor; None where the run has no other device."""
+
+    @property
+    def processor(self) -> float:
+        """In float32 on the processor: k-means, clustering, and the evaluation of concept models."""
+        return self.training if self.host is None else self.host
 
 
 class Part(NamedTuple):
@@ -37,6 +45,8 @@ class Part(NamedTuple):
     """What it leaves in the cache."""
     working_bytes: int = 0
     """What it writes beside that and removes again."""
+    method: str | None = None
+    """The concept method that it belongs to; of several that share it the first."""
 
 
 class StepMemory(NamedTuple):
@@ -47,10 +57,53 @@ class StepMemory(NamedTuple):
     """0 where the run has no GPU."""
 
 
+class MethodMemory(NamedTuple):
+    """Memory of one concept method beside its fitted models, in bytes."""
+
+    fit: int
+    """Peak of a fit, on the device of the run."""
+    fit_host: int
+    """Peak of what a fit computes on the processor, whatever the device."""
+    left: int
+    """What of it is not given back when the fit is done."""
+    assigning: int
+    """While a block of words is given to its concepts, on the device of the run."""
+
+
+class MethodNeeds(NamedTuple):
+    """What one concept method of a cell needs, and what the evaluation has to know of it."""
+
+    name: str
+    """Of its rows."""
+    parts: tuple[Part, ...]
+    """Its fits, over all seeds; what it shares with others first."""
+    models: tuple[str, ...]
+    """What the fitted model of each seed hangs on: equal names are the same model."""
+    concepts: int
+    """K, or neurons."""
+    removals: Mapping[str, int]
+    """Removal -> directions that it takes away at once; in the method's order."""
+    sure_concepts: int
+    """Concepts that every word has: where a removal takes more, random directions beside it hang on the method."""
+    word_seconds: float
+    """Of giving one word to its concepts."""
+    model_bytes: int
+    """One fitted model, on the disk and in memory."""
+    memory: MethodMemory
+    lowered_by: str
+    """The key that lowers the memory of its fit."""
+    trains: bool
+    """Whether early stopping may end its fit."""
+    problem: str | None = None
+    """An argument that its class will not take, so that it is counted as CLVQ-VAE; None where all are well."""
+
+
 class CellEstimate(NamedTuple):
     """What one cell needs."""
 
     parts: tuple[Part, ...]
+    methods: tuple[MethodNeeds, ...]
+    """The cell's own method first."""
     memory: Mapping[str, StepMemory]
     """Step -> peak."""
     weights: StepMemory

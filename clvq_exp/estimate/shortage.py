@@ -6,24 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clvq_exp.artifacts import CACHE_VARIABLE, cache_root
-from clvq_exp.config import Config
-from clvq_exp.estimate.cell import Subject, estimate_cell
+from clvq_exp.config import Config, ConfigError
+from clvq_exp.estimate.cell import estimate_cell
 from clvq_exp.estimate.corpus import corpus_of, tokens_of
 from clvq_exp.estimate.hardware import device_of, disk_free, memory_room
+from clvq_exp.estimate.memory import weights_memory
 from clvq_exp.estimate.network import GivenSizes, network_sizes
 from clvq_exp.estimate.records import (
     ABLATION,
     ACTIVATIONS,
     ATTRIBUTION,
-    CONCEPTS,
     INTERVENTION,
     LANGUAGE_MODEL,
     REPORT,
+    SPECIFICITY,
     CellEstimate,
     StepMemory,
     total,
 )
-from clvq_exp.estimate.sizes import weights_memory
+from clvq_exp.estimate.subject import Subject
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.language_models.sources import needs_fine_tuning
 from clvq_exp.records import LabelledTexts
@@ -34,12 +35,12 @@ _ADVICE = {
     LANGUAGE_MODEL: "fine_tuning.batch_size or model.max_length",
     ACTIVATIONS: "activations.batch_tokens",
     ATTRIBUTION: "attribution.batch_tokens",
-    CONCEPTS: "trainer.micro_batch_words or decoder.layers",
-    ABLATION: "decoder.layers, or the number of seeds",
-    INTERVENTION: "activations.batch_tokens, or the number of seeds",
-    REPORT: "decoder.layers, or the number of seeds",
+    ABLATION: "the number of seeds or of methods (beside=none)",
+    INTERVENTION: "activations.batch_tokens, or the number of seeds or of methods (beside=none)",
+    SPECIFICITY: "specificity.largest_matching, or the number of seeds or of methods (beside=none)",
+    REPORT: "the number of seeds or of methods (beside=none)",
 }
-"""What lowers the memory of each step."""
+"""What lowers the memory of each step but that of the concepts, where it hangs on the method that takes most."""
 
 
 def cell_needs(config: Config, folder: Path, texts: LabelledTexts) -> CellEstimate | None:
@@ -52,6 +53,9 @@ def cell_needs(config: Config, folder: Path, texts: LabelledTexts) -> CellEstima
 
     Returns:
         None for a model whose sizes are not told by its files under the usual names.
+
+    Raises:
+        ConfigError: arguments of a method that its class will not take.
     """
     try:
         network = network_sizes(config.model, folder)
@@ -59,7 +63,16 @@ def cell_needs(config: Config, folder: Path, texts: LabelledTexts) -> CellEstima
     except LanguageModelError:
         return None
     corpus = corpus_of(config, texts, tokens_of(config, network, folder, texts))
-    return estimate_cell(Subject(config, network, corpus, device_of(config.trainer.device), tuned))
+    needs = estimate_cell(Subject(config, network, corpus, device_of(config.trainer.device), tuned))
+    wrong = argument_problems(needs)
+    if wrong:
+        raise ConfigError(wrong)
+    return needs
+
+
+def argument_problems(needs: CellEstimate) -> list[str]:
+    """One line for each method with an argument that its class will not take."""
+    return [each.problem for each in needs.methods if each.problem is not None]
 
 
 def memory_problems(config: Config, folder: Path | None, given: GivenSizes | None = None) -> Iterator[str]:
@@ -156,7 +169,7 @@ def _memory_lines(config: Config, needs: CellEstimate) -> Iterator[str]:
         step, needed = _largest_step(needs, field)
         if free is None or needed <= free:
             continue
-        ways = [f"lower {_ADVICE[step]}"]
+        ways = [f"lower {_ADVICE.get(step) or _heaviest(needs)}"]
         if config.model.number_format is NumberFormat.float32:
             ways.append("set model.number_format=bfloat16")
         if field == "gpu":
@@ -166,6 +179,12 @@ def _memory_lines(config: Config, needs: CellEstimate) -> Iterator[str]:
             f"{name}: the step {step.replace('_', ' ')} takes about {memory(needed)}, and {memory(free)} are "
             f"free: {', or '.join(ways)}"
         )
+
+
+def _heaviest(needs: CellEstimate) -> str:
+    """What lowers the memory of the concept models."""
+    most = max(needs.methods, key=lambda each: each.memory.fit + each.memory.fit_host)
+    return most.lowered_by
 
 
 def _largest_step(needs: CellEstimate, field: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ import torch
 
 from clvq_exp.artifacts import fingerprint
 from clvq_exp.config import Config
-from clvq_exp.estimate.cell import Subject, estimate_cell, is_known, tuned_before
+from clvq_exp.estimate.cell import estimate_cell, tuned_before
 from clvq_exp.estimate.corpus import (
     SUB_WORDS_PER_WORD,
     Corpus,
@@ -21,9 +21,11 @@ from clvq_exp.estimate.corpus import (
     tokens_of,
 )
 from clvq_exp.estimate.hardware import busy_cores, device_of, measure_rates
+from clvq_exp.estimate.methods import is_known
 from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, network_sizes
 from clvq_exp.estimate.records import CellEstimate, Part, Rates, StepMemory, Total, largest, total
-from clvq_exp.estimate.shortage import disk_problems, memory_problems, shortage
+from clvq_exp.estimate.shortage import argument_problems, disk_problems, memory_problems, shortage
+from clvq_exp.estimate.subject import Subject
 from clvq_exp.language_models.sources import needs_fine_tuning
 from clvq_exp.records import LabelledTexts
 from clvq_exp.settings import NumberFormat
@@ -106,7 +108,7 @@ def estimate_sweep(asked: Sequence[Asked], given: Given | None = None) -> Estima
                 total(estimate.parts),
                 sum(now.seconds.values()) - sum(before.seconds.values()),
                 sum(now.cache_bytes.values()) - sum(before.cache_bytes.values()),
-                (*estimator.problems(each.config), *disk_problems(estimate)),
+                (*argument_problems(estimate), *estimator.problems(each.config), *disk_problems(estimate)),
                 tuple(shortage(each.config, estimate, each.run_folder)),
                 notes,
             )
@@ -151,10 +153,11 @@ class _Estimator:
             there = tuned_before(config, folder, texts, len(corpus.fine_tuning), device)
         rates = self._rates_of(config, network, device)
         subject = Subject(config, network, corpus, device, tuned, there, rates)
-        notes = _notes(subject, texts is not None)
+        estimate = estimate_cell(subject)
+        notes = [*_notes(subject, texts is not None), *_method_notes(config, estimate)]
         if device == "cpu" and self._busy > _BUSY * (os.cpu_count() or 1):
             notes.append(f"other work keeps {self._busy:.1f} of {os.cpu_count()} cores busy: expect longer")
-        return estimate_cell(subject), tuple(notes)
+        return estimate, tuple(notes)
 
     def problems(self, config: Config) -> tuple[str, ...]:
         """Why the language model cannot be loaded here."""
@@ -197,10 +200,20 @@ def _notes(subject: Subject, texts_are_there: bool) -> list[str]:
         )
     if subject.there:
         notes.append(f"{config.model.name} is in the cache, fine-tuned on these texts: that takes no time")
-    if not is_known(config):
-        notes.append(f"no formula is known for {config.baseline['name']}: it is counted as CLVQ-VAE")
-    if subject.trained and config.trainer.patience < config.trainer.max_epochs:
-        notes.append(f"all {config.trainer.max_epochs} epochs are counted: early stopping may end training sooner")
+    return notes
+
+
+def _method_notes(config: Config, estimate: CellEstimate) -> list[str]:
+    """What is assumed of the concept methods."""
+    notes = [
+        f"no formula is known for {each.name} ({each.target}): it is counted as CLVQ-VAE with "
+        f"{config.quantizer.codebook_size} concepts"
+        for each in config.methods.values()
+        if not is_known(each)
+    ]
+    trainer = config.trainer
+    if trainer.patience < trainer.max_epochs and any(each.trains for each in estimate.methods):
+        notes.append(f"all {trainer.max_epochs} epochs are counted: early stopping may end training sooner")
     return notes
 
 

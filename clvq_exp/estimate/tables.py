@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clvq_exp.estimate.records import STEPS, StepMemory, largest
+from clvq_exp.estimate.methods import is_known
+from clvq_exp.estimate.records import CONCEPTS, STEPS, StepMemory, Total, largest, once, total
 from clvq_exp.estimate.sweep import EstimatedCell, EstimatedSweep
 from clvq_exp.report.console import as_is, draw, simple_table
 from clvq_exp.report.formatting import NOTHING, memory, seconds
@@ -42,6 +43,7 @@ def _cell_as_json(cell: EstimatedCell) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "layer_pair": config.layer_pair.name,
         "method": config.baseline["name"],
+        "methods": _methods_as_json(cell),
         "seeds": list(config.seeds),
         "steps": {
             step: {
@@ -67,6 +69,28 @@ def _cell_as_json(cell: EstimatedCell) -> dict[str, Any]:
     }
 
 
+def _methods_as_json(cell: EstimatedCell) -> dict[str, Any]:
+    """What each method takes; what several share counts for the first of them."""
+    of_methods = _by_method(cell)
+    return {
+        each.name: {
+            "known": is_known(cell.asked.config.methods[each.name]) and each.problem is None,
+            "concepts": each.concepts,
+            "removals": list(each.removals),
+            "model_bytes": each.model_bytes,
+            "fit_memory_bytes": each.memory.fit + each.memory.fit_host,
+            "seconds": of_methods[each.name].seconds,
+            "cache_bytes": sum(of_methods[each.name].cache_bytes.values()),
+        }
+        for each in cell.estimate.methods
+    }
+
+
+def _by_method(cell: EstimatedCell) -> dict[str, Total]:
+    kept = once(cell.estimate.parts)
+    return {each.name: total(part for part in kept if part.method == each.name) for each in cell.estimate.methods}
+
+
 def print_estimate(sweep: EstimatedSweep, console: Console | None = None) -> None:
     """Print an estimate.
 
@@ -82,9 +106,13 @@ def _print_all(sweep: EstimatedSweep, console: Console) -> None:
     console.print(as_is(_machine(sweep), "dim"))
     console.print()
     console.print(_steps(sweep))
-    if len(sweep.cells) > 1:
+    first, *others = sweep.cells
+    if others:
         console.print()
         console.print(_cells(sweep))
+    elif len(first.estimate.methods) > 1:
+        console.print()
+        console.print(_methods(first))
     lines = _distinct(sweep, "problems")
     if lines:
         console.print(as_is("\nThis cannot run here:", "bold red"))
@@ -173,6 +201,22 @@ def _steps(sweep: EstimatedSweep) -> Table:
 def _memory(peak: StepMemory, gpu: bool, style: str = "") -> list[Text]:
     shown = [peak.host, peak.gpu] if gpu else [peak.host]
     return [as_is(memory(value), style) for value in shown]
+
+
+def _methods(cell: EstimatedCell) -> Table:
+    """One row per method; what several share stands in the row of the first of them."""
+    table = _table("Method", "Fit", "Evaluation", "Memory of a fit", "Cache", "Removals")
+    for method, summed in zip(cell.estimate.methods, _by_method(cell).values(), strict=True):
+        fit = summed.seconds[CONCEPTS]
+        table.add_row(
+            as_is(method.name),
+            as_is(seconds(fit)),
+            as_is(seconds(sum(summed.seconds.values()) - fit)),
+            as_is(memory(method.memory.fit + method.memory.fit_host)),
+            as_is(memory(sum(summed.cache_bytes.values()))),
+            as_is(str(len(method.removals))),
+        )
+    return table
 
 
 def _cells(sweep: EstimatedSweep) -> Table:

@@ -1,0 +1,26 @@
+"""All that an estimate of one cell is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clvq_exp.config import Config
+from clvq_exp.estimate.corpus import Corpus
+from clvq_exp.estimate.network import NetworkSizes
+from clvq_exp.estimate.records import Rates
+
+
+class Subject(NamedTuple):
+    """All that an estimate is made of."""
+
+    config: Config
+    network: NetworkSizes
+    corpus: Corpus
+    device: str
+    """`cpu` or `cuda`."""
+    tuned: bool
+    """Whether the language model is fine-tuned before it is studied."""
+    there: bool = False
+    """Whether the fine-tuned model lies in the cache."""
+    rates: Rates = Rates(1.0, 1.0)
+    """Without rates the seconds mean nothing; memory and disk are right all the same."""
