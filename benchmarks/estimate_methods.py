@@ -135,68 +135,66 @@ def estimated(config: Any, name: str, folder: Path) -> dict[str, float]:
 
 def measured(config: Any, name: str, folder: Path) -> dict[str, float]:
     """What the method takes."""
-    import numpy as np
     import torch
 
     from clvq_exp.activations.store import ActivationStore
     from clvq_exp.artifacts import ArtifactCache
     from clvq_exp.cell import make_method
     from clvq_exp.concepts.base import FitRun
-    from clvq_exp.evaluation.controls import Subjects, layer_directions
-    from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
     from clvq_exp.evaluation.specificity.figures import measure_specificity
     from clvq_exp.memory import use_system_allocator
-    from clvq_exp.settings import Split
-    from clvq_exp.texts import evenly_spaced
 
     for late in LIBRARIES:
         importlib.import_module(late)
     use_system_allocator()
     tables, layers = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     store = ActivationStore(Path(tables), {int(layer): Path(path) for layer, path in layers.items()})
-    pair, work = config.layer_pair, folder / name
+    model, pair = make_method(config.methods[name], config), config.layer_pair
+    work = folder / name
     work.mkdir()
-
-    def fit() -> Any:
-        model = make_method(config.methods[name], config)
-        with tempfile.TemporaryDirectory() as own:
-            made = ArtifactCache(Path(own) / "cache")
-            model.fit(FitRun(store, pair, 0, Path(own), made, torch.device("cpu")))
-        return model
-
-    def subjects(sentences: Any) -> Any:
-        table = store.sentences
-        drawn = np.random.default_rng(0).integers(table.n_words[sentences])
-        return Subjects(store, pair.lower, sentences, table.first_word[sentences] + drawn)
-
+    run = FitRun(store, pair, 0, work, ArtifactCache(work / "cache"), torch.device("cpu"))
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     found: dict[str, float] = {}
-    model = timed(found, "fit s", fit)
+    timed(found, "fit s", lambda: model.fit(run))
     found["memory MiB"] = (resident("VmHWM") - before) / 2**20
     model.save(work)
     found["model MiB"] = (work / "model.safetensors").stat().st_size / 2**20
-    train = store.sentence_ids(Split.train)
-    refit = train[evenly_spaced(len(train), config.trainer.sentences.refit)]
-    names, dev = config.dataset.label_names, store.sentence_ids(Split.dev)
-    who, directions = (subjects(dev), subjects(refit)), layer_directions(store, pair.lower)
-    plan = AblationPlan(store, pair.lower, len(names), *who, directions, config.probe)
-    probes = {0: train_probes(plan, 0)}
-    timed(found, "ablation s", lambda: ablate_all(plan, {0: model}, probes))
-    timed(
-        found,
-        "specificity s",
-        lambda: measure_specificity({0: model}, store, pair.lower, names, config.specificity),
-    )
+    timed(found, "ablation s", ablation(config, store, model))
+    names, settings = config.dataset.label_names, config.specificity
+    timed(found, "specificity s", lambda: measure_specificity({0: model}, store, pair.lower, names, settings))
     return found
 
 
-def timed(found: dict[str, float], name: str, call: Callable[[], Any]) -> Any:
+def ablation(config: Any, store: Any, model: Any) -> Callable[[], Any]:
+    """The call that ablates a fitted model; probes are trained before."""
+    import numpy as np
+
+    from clvq_exp.evaluation.controls import Subjects, layer_directions
+    from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
+    from clvq_exp.settings import Split
+    from clvq_exp.texts import evenly_spaced
+
+    layer, table = config.layer_pair.lower, store.sentences
+
+    def subjects(sentences: Any) -> Any:
+        drawn = np.random.default_rng(0).integers(table.n_words[sentences])
+        return Subjects(store, layer, sentences, table.first_word[sentences] + drawn)
+
+    train = store.sentence_ids(Split.train)
+    refit = train[evenly_spaced(len(train), config.trainer.sentences.refit)]
+    who = (subjects(store.sentence_ids(Split.dev)), subjects(refit))
+    classes = len(config.dataset.label_names)
+    plan = AblationPlan(store, layer, classes, *who, layer_directions(store, layer), config.probe)
+    probes = {0: train_probes(plan, 0)}
+    return lambda: ablate_all(plan, {0: model}, probes)
+
+
+def timed(found: dict[str, float], name: str, call: Callable[[], Any]) -> None:
     """Enter the processor's seconds of a call."""
     start = time.process_time()
-    result = call()
+    call()
     found[name] = time.process_time() - start
-    return result
 
 
 def run_one(name: str, folder: Path, overrides: list[str]) -> None:

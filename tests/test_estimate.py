@@ -351,7 +351,7 @@ def test_methods__removals_and_concepts_are_those_of_their_classes() -> None:
         config = config_of(f"baseline={name}", "beside=none", "layer_pair=0-4")
         (method,) = config.methods.values()
         (found,) = needs_of(f"baseline={name}", "beside=none").values()
-        model = make_method(method, config)
+        model: Any = make_method(method, config)
         assert tuple(found.removals) == model.removals, name
         assert is_known(method)
         neurons = model.neurons(SMALL.width) if name in SPARSE else config.quantizer.codebook_size
@@ -524,8 +524,8 @@ def test_sparse__a_wider_network_takes_more() -> None:
 
 def test_interventions__are_one_for_each_removal_and_share_their_controls() -> None:
     cell = estimate_cell(subject(*TABLE1))
-    # Of each removal what the concepts take away. Random and mean directions for one, five and ten at once, one of
-    # them for codebooks; under a ReLU some words have fewer concepts, so that each autoencoder has its own.
+    # Of each removal what the concepts take away. Random and mean directions for one, five and ten at once: the
+    # transcoder and codebooks share them; under a ReLU some words have fewer concepts: each network has its own.
     assert len(keys_of(cell.parts, "intervention")) == (6 * 2 + 3 * 5) + 3 * (1 + 2)
     few = estimate_cell(subject(*TABLE1, "beside.transcoder.k=7"))
     assert len(keys_of(few.parts, "intervention") - keys_of(cell.parts, "intervention")) == 5 + 1
