@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clvq_exp.artifacts import MANIFEST, read_json, write_json
+from clvq_exp.credentials import without_credentials
 from clvq_exp.report.text_safety import visible
 
 FAILURE = "failure.json"
@@ -32,7 +33,7 @@ class Unfinished(NamedTuple):
 def note_failure(folder: Path, message: str) -> None:
     """Leave the reason in the run folder, where a sweep's end looks for it."""
     with contextlib.suppress(OSError):  # the log has it too
-        write_json(folder / FAILURE, {"message": message})
+        write_json(folder / FAILURE, {"message": without_credentials(message)})
 
 
 def forget_failure(folder: Path) -> None:

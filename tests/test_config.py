@@ -60,6 +60,7 @@ def test_groups__are_those_of_the_documentation() -> None:
         "beside",
         "dataset",
         "init",
+        "launcher",
         "layer_pair",
         "logger",
         "model",

@@ -11,6 +11,7 @@ import pytest
 from running import Call, call, tiny_cell
 
 from clvq_exp.artifacts import CACHE_FORMAT, MANIFEST, ArtifactCache, read_sealed, verify
+from clvq_exp.inventory import CELLS
 from clvq_exp.publishing import finished_metrics
 
 
@@ -97,8 +98,10 @@ def test_cache__every_byte_of_every_file_counts(finished: Finished, caplog: pyte
     assert {"language_models", "words", "activations", "attributions"} <= kinds
     assert {"initial_codebooks", "concept_models", "interventions"} <= kinds
     on_disk = {path for path in finished.cache.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    (entry,) = (finished.cache / CELLS).iterdir()  # tests/test_inventory.py damages it
     assert on_disk - {path for folder in artifacts for path in folder.rglob("*")} == {
-        finished.cache / CACHE_FORMAT
+        finished.cache / CACHE_FORMAT,
+        entry,
     }
     for folder in artifacts:
         inputs = read_sealed(folder / MANIFEST)["inputs"]

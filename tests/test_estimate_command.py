@@ -77,16 +77,6 @@ def test_compose_cells__a_sweep_file_and_what_stands_beside_it() -> None:
     assert {cell.config.dataset.name for cell in cells} == {"eraser_movie"}
 
 
-def test_compose_cells__every_sweep_file_of_the_project() -> None:
-    names = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
-    assert "eraser_decoder_memory" in names
-    for name in names:
-        cells = compose_cells([], name, str(SWEEPS))
-        assert cells, name
-        assert len({cell.overrides for cell in cells}) == len(cells), name
-        assert len({cell.run_folder for cell in cells}) == len(cells), name
-
-
 def test_compose_cells__a_further_folder_of_groups(tmp_path: Path) -> None:
     (tmp_path / "init").mkdir()
     (tmp_path / "init" / "mine.yaml").write_text(

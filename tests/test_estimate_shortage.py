@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from running import tiny_cell
 
-from clvq_exp import __main__ as application
+from clvq_exp import run as application
 from clvq_exp.composing import compose_cells
 from clvq_exp.config import Config, ConfigError
 from clvq_exp.estimate.hardware import Room, device_of, disk_free, memory_room

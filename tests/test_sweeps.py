@@ -14,6 +14,7 @@ from clvq_exp.settings import AlphaMode
 pytestmark = pytest.mark.slow
 SWEEPS = Path(__file__).parent.parent / "multirun_sweeps"
 PAPER = sorted(file.stem for file in SWEEPS.glob("*table*.yaml") if not file.stem.startswith("demo_"))
+TWINS = [f"demo_{name}" for name in PAPER]
 ALPHA = [
     *((AlphaMode.adaptive, 0.1), (AlphaMode.adaptive_full, 0.1)),
     *((AlphaMode.fixed, alpha) for alpha in (0.0, 0.1, 0.4, 0.75, 1.0)),
@@ -99,6 +100,14 @@ def test_demo_twin__is_the_embedded_cell_with_the_same_methods(name: str) -> Non
     if name in SWEPT and name != "table08_codebook_size":
         keys, values = SWEPT[name]
         assert [attrgetter(*keys)(cell.config) for cell in twin] == values
+
+
+@pytest.mark.parametrize("name", sorted({file.stem for file in SWEEPS.glob("*.yaml")} - {*PAPER, *TWINS}))
+def test_sweep_of_other_cells__tells_them_apart(name: str) -> None:
+    found = cells(name)
+    assert found
+    assert len({cell.overrides for cell in found}) == len(found)
+    assert len({cell.run_folder for cell in found}) == len(found)
 
 
 def test_every_table__has_a_sweep() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 import warnings
@@ -71,6 +72,9 @@ def train(
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(labelled(run, str(error))) from error
+    module.trainer = None
+    del trainer  # holds itself, and the optimizer's moments with it, until the collector comes by
+    gc.collect()
     if is_first:
         module.load_state_dict(checkpoints.best_weights())
     module.to(run.device).eval()
