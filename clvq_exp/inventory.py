@@ -18,7 +18,6 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from clvq_exp.artifacts import (
-    CACHE_ADVICE,
     MANIFEST,
     WORKING,
     DamagedArtifactError,
@@ -27,7 +26,6 @@ from clvq_exp.artifacts import (
     verify,
     write_sealed,
 )
-from clvq_exp.storage import storage_errors
 
 CELLS = "cells"
 """Folder of the entries, beside those of the artifacts."""
@@ -55,13 +53,12 @@ class CellEntry(NamedTuple):
 class CellRecorder:
     """Enters a cell, and each artifact as soon as the cell uses it.
 
+    A cache that cannot be written is used all the same, and does not know of the cell.
+
     Args:
         root: the cache folder.
         name: model, data set, layers and method.
         run_folder: where the cell's result will lie.
-
-    Raises:
-        StorageError: the cache cannot be written.
     """
 
     def __init__(self, root: Path, name: str, run_folder: Path) -> None:
@@ -80,9 +77,11 @@ class CellRecorder:
             self._write()
 
     def _write(self) -> None:
-        with storage_errors("the cache folder", self._path.parent.parent, CACHE_ADVICE):
+        try:
             self._path.parent.mkdir(exist_ok=True)
             write_sealed(self._path, {**self._facts, "artifacts": sorted(self._artifacts)})
+        except OSError as error:  # a filled cache may be read-only
+            log.debug("%s cannot be written: %s", self._path, error)
 
 
 def cell_entries(root: Path) -> list[CellEntry]:
