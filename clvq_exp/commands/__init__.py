@@ -25,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     )
     _add_cache(commands.add_parser("cache", help="what the cache holds, what is damaged, what can go"))
+    _add_report(
+        commands.add_parser(
+            "report",
+            help="finished runs as the paper's tables",
+            description="Finished runs as the paper's tables: ours beside the paper's, and what is missing.",
+        )
+    )
     given, rest = parser.parse_known_args(arguments)
     unknown = [each for each in rest if each.startswith("-") or given.command != "estimate"]
     if unknown:
@@ -33,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from clvq_exp.commands.cache import cache
 
         return cache(given)
+    if given.command == "report":
+        from clvq_exp.commands.report import report
+
+        return report(given)
     from clvq_exp.commands.estimate import estimate
 
     # argparse takes only the first run of positional arguments; overrides may stand behind an option too.
@@ -83,6 +94,22 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         help="of that only what was not changed for so long",
     )
     pruning.add_argument("--yes", action="store_true", help="remove it; without this it is only listed")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    from clvq_exp.collect.catalogue import KEYS
+
+    parser.add_argument("outputs", nargs="+", metavar="OUTPUTS", help="run folders, or folders that hold some")
+    parser.add_argument(
+        "--table", metavar="KEY", action="append", choices=KEYS, help=f"this table only: {', '.join(KEYS)}"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("markdown", "latex", "csv", "html"),
+        default="markdown",
+        help="markdown where not given",
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="a file for each table, and the figures as SVG and PNG")
 
 
 def _days(text: str) -> float:
