@@ -7,10 +7,8 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import subprocess
 import unicodedata
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -265,22 +263,9 @@ def test_report__no_character_acts(cell: Ended, page: Reader) -> None:
     assert acting("".join(texts)) == set()
 
 
-@pytest.fixture
-def browser_page() -> Iterator[object]:
-    """A page of headless Chromium without a network."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
-        yield browser.new_context(offline=True).new_page()
-        browser.close()
-
-
 @pytest.mark.slow
-def test_report__nothing_runs_in_a_browser(cell: Ended, page: Reader, browser_page) -> None:
+def test_report__nothing_runs_in_a_browser(cell: Ended, page: Reader, browser) -> None:
+    browser_page = browser.new_page()
     seen: list[str] = []
 
     def dialog(opened) -> None:

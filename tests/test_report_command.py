@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -188,20 +187,6 @@ def test_report__of_two_real_cells(tiny_encoder: Path, reviews: Path, tmp_path: 
         assert unknown == {"perplexity_epoch_10", "perplexity_epoch_30"}  # it has three epochs
     assert {row["departures"] != "" for row in rows if row["ours"]} == {True}
     assert (out / "v1_table08.png").stat().st_size > 1_000
-
-
-@pytest.fixture
-def browser() -> Iterator[object]:
-    """Headless Chromium without a network."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        opened = playwright.chromium.launch(executable_path=found, args=flags)
-        yield opened.new_context(offline=True)
-        opened.close()
 
 
 @pytest.mark.slow

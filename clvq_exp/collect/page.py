@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clvq_exp.collect.drawing import COLOURS
 from clvq_exp.collect.plots import Panel, Plot, Point, Series
 from clvq_exp.collect.sheets import NO_REPRODUCTION, Sheet
+from clvq_exp.report.embedding import embedded_json, plotly_script, script_hash, trusted
 from clvq_exp.report.text_safety import shorten, visible
 
 if TYPE_CHECKING:
@@ -36,16 +34,16 @@ def page(sheets: Sequence[Sheet], plots: Sequence[Plot], facts: Sequence[str]) -
         facts: sentences at the top.
     """
     figures = {plot.key: _figure(plot) for plot in plots}
-    scripts = [_plotly(), (_TEMPLATES / "draw.js").read_text(encoding="utf-8")] if plots else []
+    scripts = [plotly_script(), (_TEMPLATES / "draw.js").read_text(encoding="utf-8")] if plots else []
     return (
         _environment()
         .get_template("tables.html.j2")
         .render(
             sheets=sheets,
             plots={plot.key: plot for plot in plots},
-            data=_trusted(_embedded(figures)),
-            scripts=[_trusted(script) for script in scripts],
-            hashes=[_script_hash(script) for script in scripts],
+            data=trusted(embedded_json(figures)),
+            scripts=[trusted(script) for script in scripts],
+            hashes=[script_hash(script) for script in scripts],
             facts=facts,
             no_reproduction=NO_REPRODUCTION,
         )
@@ -68,30 +66,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _trusted(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return script.replace("\r\n", "\n").replace("\r", "\n")  # as the browser reads it before it hashes it
-
-
-def _script_hash(script: str) -> str:
-    """The script's name in the page's security policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _embedded(value: object) -> str:
-    """JSON that cannot end the element that it stands in."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _label(text: str) -> str:

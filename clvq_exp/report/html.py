@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clvq_exp.artifacts import write_text
 from clvq_exp.report import figures, formatting, page
 from clvq_exp.report.access import Metrics
+from clvq_exp.report.embedding import embedded_json, plotly_script, script_hash, trusted
 from clvq_exp.report.plots import Figure
 from clvq_exp.report.purity_figure import purity_figure
 from clvq_exp.report.run_files import read_rows
@@ -38,14 +36,14 @@ def write_report(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) 
     """
     content = page.page(folder, metrics, provenance)
     plots = _figures(folder, metrics, content)
-    scripts = {"plotly": _plotly(), "draw": (_TEMPLATES / "draw.js").read_text(encoding="utf-8")}
+    scripts = {"plotly": plotly_script(), "draw": (_TEMPLATES / "draw.js").read_text(encoding="utf-8")}
     environment = _environment()
     text = environment.get_template(f"{PAGE}.j2").render(
         page=content,
         figures={figure.name: figure for figure in plots},
-        figure_data=_trusted(_embed({each.name: _drawn(each) for each in plots})),
-        scripts={name: _trusted(script) for name, script in scripts.items()} if plots else {},
-        hashes=[_script_hash(script) for script in scripts.values()],
+        figure_data=trusted(embedded_json({each.name: _drawn(each) for each in plots})),
+        scripts={name: trusted(script) for name, script in scripts.items()} if plots else {},
+        hashes=[script_hash(script) for script in scripts.values()],
     )
     path = folder / PAGE
     write_text(path, text)
@@ -80,30 +78,6 @@ def _environment() -> Environment:
     ):
         environment.filters[name] = getattr(formatting, name)
     return environment
-
-
-def _trusted(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return script.replace("\r\n", "\n").replace("\r", "\n")  # as the browser reads it before it hashes it
-
-
-def _script_hash(script: str) -> str:
-    """The script's name in the page's security policy: no other script runs on the page."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _embed(value: object) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _drawn(figure: Figure) -> dict[str, Any]:
