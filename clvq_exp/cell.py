@@ -84,6 +84,7 @@ class _Cell:
         self.cache = ArtifactCache()
         self.cache.on_use = CellRecorder(self.cache.root, _title(config), folder)
         self.device = choose_device(config.trainer.device)
+        check_devices(self.device, config.trainer.devices)
         self.steps = provenance.Steps()
         self.pair = config.layer_pair
         self.asked: dict[str, Any] | None = None
@@ -414,6 +415,26 @@ def make_method(method: Method, config: Config) -> ConceptModel:
         return cast(ConceptModel, found(settings, **method.arguments))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{method.name}: {method.target} with {method.arguments}: {error}") from error
+
+
+def check_devices(device: torch.device, devices: int) -> None:
+    """Whether so many processes can have a GPU each.
+
+    Raises:
+        ValueError: fewer GPUs than processes, or one GPU named for several.
+    """
+    if device.type != "cuda" or devices == 1:
+        return
+    if ":" in str(device):
+        raise ValueError(
+            f"trainer.devices={devices}, but trainer.device={device} is one GPU: set trainer.device=cuda, and "
+            "choose GPUs by CUDA_VISIBLE_DEVICES"
+        )
+    if devices > torch.cuda.device_count():
+        raise ValueError(
+            f"trainer.devices={devices}: {torch.cuda.device_count()} GPUs are to be seen; lower it, or look at "
+            "CUDA_VISIBLE_DEVICES"
+        )
 
 
 def choose_device(name: str) -> torch.device:

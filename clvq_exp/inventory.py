@@ -140,6 +140,8 @@ class Held(NamedTuple):
             lock.acquire(timeout=0)
         except Timeout:
             return True
+        except OSError:  # a cache that cannot be written: nobody makes anything there
+            return False
         lock.release()
         return False
 

@@ -5,8 +5,10 @@ Launchers hand `job` to other processes, which import this module by its name: s
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,8 +113,28 @@ def job(cfg: DictConfig) -> None:
         raise CellError(visible(f"a cell of the sweep failed; the log in {folder} says why")) from None
 
 
+_LAUNCHERS = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher"}
+
+
+def missing_launcher(arguments: Sequence[str]) -> str | None:
+    """What to install for the launcher that a command line asks for; None where nothing is missing."""
+    for name, plugin in _LAUNCHERS.items():
+        if f"launcher={name}" in arguments:
+            try:
+                found = importlib.util.find_spec(f"hydra_plugins.{plugin}")
+            except ModuleNotFoundError:  # no plugin at all
+                found = None
+            if found is None:
+                return f"launcher={name} is not installed: pip install 'clvq_exp[sweeps]'"
+    return None
+
+
 def entry() -> None:
     """The installed command: a run or a sweep, and what a sweep left unfinished."""
+    problem = missing_launcher(sys.argv[1:])
+    if problem is not None:
+        sys.stderr.write(problem + "\n")
+        raise SystemExit(1)
     main = hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name="config")(job)
     try:
         main()

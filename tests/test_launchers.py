@@ -12,6 +12,8 @@ import pytest
 from composing import composed
 from running import call, command, environment, tiny_cell
 
+from clvq_exp.run import missing_launcher
+
 pytestmark = pytest.mark.slow
 SIZES = (20, 30)
 
@@ -104,3 +106,12 @@ def workers_of(parent: int) -> list[int]:
             if int(stat[1]) == parent and b"popen_loky" in words:
                 found.append(int(folder.name))
     return found
+
+
+def test_launcher_that_is_not_installed__says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_launcher(["launcher=joblib", "launcher=slurm"]) is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert missing_launcher(["quantizer.top_k=1", "launcher=local"]) is None
+    assert missing_launcher(["launcher=slurm"]) == (
+        "launcher=slurm is not installed: pip install 'clvq_exp[sweeps]'"
+    )

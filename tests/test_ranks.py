@@ -15,7 +15,7 @@ from planted import PAIR, Planted, plant
 from safetensors.torch import load_file
 
 from clvq_exp.artifacts import ArtifactCache, read_json
-from clvq_exp.cell import _Fit, _fit
+from clvq_exp.cell import _Fit, _fit, check_devices
 from clvq_exp.concepts.base import ConceptError, TrainingDivergedError
 from clvq_exp.ranks import RankError, Ranks, ranks, run_on_ranks, sum_gradients, sum_over_ranks
 
@@ -135,3 +135,20 @@ def test_no_validation_sentences__the_message_of_one_process(
     work = work_of(planted, tmp_path, "quantizer.codebook_size=5000", "quantizer.top_k=1")
     with pytest.raises(ConceptError, match=r"quantizer\.codebook_size"):
         run_on_ranks(2, "cpu", _fit, work, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "said"),
+    [
+        ("cuda:1", 2, "trainer.device=cuda:1 is one GPU"),
+        ("cuda", 4, "trainer.devices=4: 2 GPUs are to be seen"),
+    ],
+)
+def test_more_processes_than_gpus__are_refused(
+    device: str, devices: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(ValueError, match=said):
+        check_devices(torch.device(device), devices)
+    check_devices(torch.device("cuda"), 2)
+    check_devices(torch.device("cpu"), 8)

@@ -24,6 +24,7 @@ from clvq_exp.inventory import (
 from clvq_exp.report.console import as_is, draw, simple_table
 from clvq_exp.report.formatting import memory
 from clvq_exp.report.text_safety import visible
+from clvq_exp.storage import StorageError, storage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,9 +78,14 @@ def _prune(given: argparse.Namespace, root: Path, held: Sequence[Held]) -> int:
         sys.stderr.write("say what goes: --unused, --unfinished or --damaged\n")
         return 2
     found = removable(held, choice)
-    gone = [each for each, _ in found if given.yes and remove(each)]
-    if given.yes and choice.unused:
-        forget_gone_cells(root)
+    try:
+        with storage_errors("the cache folder", root, "prune it as a user who may write there"):
+            gone = [each for each, _ in found if given.yes and remove(each)]
+            if given.yes and choice.unused:
+                forget_gone_cells(root)
+    except StorageError as error:
+        sys.stderr.write(visible(str(error)) + "\n")
+        return 1
     if given.json:
         reasons = {each.folder: reason for each, reason in found}
         _write_json(root, gone if given.yes else [each for each, _ in found], reasons)
