@@ -8,7 +8,7 @@ import yaml
 import clvq_exp
 from clvq_exp.report.names import METHODS, method_title, removal_name, removals_in_order
 
-CONF = Path(clvq_exp.__file__).parent / "conf"
+CONF = Path(clvq_exp.__file__).resolve().parents[1] / "conf"
 
 
 def named_in_conf() -> set[str]:
