@@ -139,9 +139,9 @@ def measured(config: Any, name: str, folder: Path) -> dict[str, float]:
 
     from clvq_exp.activations.store import ActivationStore
     from clvq_exp.artifacts import ArtifactCache
-    from clvq_exp.cell import make_method
     from clvq_exp.concepts.base import FitRun
     from clvq_exp.evaluation.specificity.figures import measure_specificity
+    from clvq_exp.fitting import make_method
     from clvq_exp.memory import use_system_allocator
 
     for late in LIBRARIES:

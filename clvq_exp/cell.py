@@ -5,23 +5,19 @@ texts -> language model -> activations -> concepts -> salient words -> ablation 
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, cast
-
-import torch
+from typing import Any
 
 from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
-from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
-from clvq_exp.concepts.training import Finished
-from clvq_exp.config import Config, Method
+from clvq_exp.concepts.base import ConceptModel
+from clvq_exp.config import Config
 from clvq_exp.evaluation.codes_alone import CodesAlone, codes_alone
 from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
@@ -30,6 +26,7 @@ from clvq_exp.evaluation.live import live_outcomes
 from clvq_exp.evaluation.specificity.figures import Specificity, measure_specificity
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import attribute_sentences
+from clvq_exp.fitting import ConceptFit, check_devices, choose_device, fitted, make_method
 from clvq_exp.inventory import CellRecorder
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.decoder import DecoderModel
@@ -42,9 +39,8 @@ from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
 from clvq_exp.publishing import METRICS, publishing
-from clvq_exp.ranks import ranks, run_on_ranks
 from clvq_exp.report.html import write_report
-from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
+from clvq_exp.report.run_logger import finish, make_training_logger
 from clvq_exp.run_folder import (
     Models,
     write_assignments,
@@ -205,38 +201,12 @@ class _Cell:
         with self.steps.step("concepts"):
             for name, method in config.methods.items():
                 for seed in config.seeds:
-                    model, source = self._fitted(method, store, seed)
+                    fit = ConceptFit(config, method, store, seed, self.device, self.folder)
+                    model, source = fitted(fit, self.cache)
                     models[name][seed] = model
                     if name == config.baseline["name"]:
                         sources[seed] = source
         return models, sources
-
-    def _fitted(self, method: Method, store: ActivationStore, seed: int) -> tuple[ConceptModel, Path]:
-        model = make_method(method, self.config)
-        work = _Fit(self.config, method, store, seed, self.device, self.folder)
-        fitted_now: list[int] = []
-
-        def fit(out: Path) -> None:
-            devices = self.config.trainer.devices if model.is_trained else 1
-            if devices > 1:
-                run_on_ranks(devices, self.device.type, _fit, work, out)
-            else:
-                _fit(work, out, self.cache)
-            fitted_now.append(seed)
-
-        identity = {**model.identity(store, self.pair), "seed": seed, "device": self._devices(model)}
-        source = self.cache.get_or_make("concept_models", identity, fit, resumable=True)
-        model.load(source)
-        if not fitted_now:
-            logger = work.logger()
-            log_curves(logger, model.summary.history)
-            finish(logger, {}, self.folder)
-        return model, source
-
-    def _devices(self, model: ConceptModel) -> str:
-        """What sums were made on: their last bits hang on it."""
-        several = self.config.trainer.devices if model.is_trained else 1
-        return self.device.type if several == 1 else f"{several} {self.device.type}"
 
     def ablations(
         self,
@@ -346,106 +316,8 @@ class _Cell:
         }
 
 
-class _Fit(NamedTuple):
-    """What one fit is made of."""
-
-    config: Config
-    method: Method
-    store: ActivationStore
-    seed: int
-    device: torch.device
-    folder: Path
-
-    def logger(self) -> Any:
-        """Of the training curves."""
-        name = f"{self.method.name}-seed_{self.seed}"
-        return make_training_logger(self.config.logger, self.folder, name, plain(self.config))
-
-
-def _fit(work: _Fit, out: Path, cache: ArtifactCache | None = None) -> None:
-    """Fit a concept model and save it; in one process, or in each of several that train it together.
-
-    Args:
-        work: what to fit.
-        out: where the model goes.
-        cache: this process's; None opens it.
-    """
-    who = ranks()
-    device = (
-        torch.device(work.device.type, who.rank) if who.world > 1 and work.device.type == "cuda" else work.device
-    )
-    logger = work.logger() if who.rank == 0 else None
-    model = make_method(work.method, work.config)
-    label = f"{work.method.name}, seed {work.seed}"
-    run = FitRun(
-        work.store, work.config.layer_pair, work.seed, out, cache or ArtifactCache(), device, logger, label
-    )
-    try:
-        model.fit(run)
-    except Finished:
-        return
-    model.save(out)
-    finish(logger, {}, work.folder)
-
-
 def _title(config: Config) -> str:
     """The cell in a line, for people."""
     pair = f"{config.layer_pair.lower}-{config.layer_pair.upper}"
     method = f"{config.baseline['name']}/{config.init.name}/{config.protocol.name}"
     return f"{config.model.name} {config.dataset.name} {pair} {method}"
-
-
-def make_method(method: Method, config: Config) -> ConceptModel:
-    """Build a concept method that `conf/baseline/` names: the one place where a class is looked up.
-
-    Raises:
-        ValueError: no such class, or arguments that it does not take.
-    """
-    settings = ConceptSettings(
-        config.encoder,
-        config.quantizer,
-        config.decoder,
-        method.init,
-        config.trainer,
-        config.weight_decay_on,
-    )
-    module, _, name = method.target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-        return cast(ConceptModel, found(settings, **method.arguments))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{method.name}: {method.target} with {method.arguments}: {error}") from error
-
-
-def check_devices(device: torch.device, devices: int) -> None:
-    """Whether so many processes can have a GPU each.
-
-    Raises:
-        ValueError: fewer GPUs than processes, or one GPU named for several.
-    """
-    if device.type != "cuda" or devices == 1:
-        return
-    if ":" in str(device):
-        raise ValueError(
-            f"trainer.devices={devices}, but trainer.device={device} is one GPU: set trainer.device=cuda, and "
-            "choose GPUs by CUDA_VISIBLE_DEVICES"
-        )
-    if devices > torch.cuda.device_count():
-        raise ValueError(
-            f"trainer.devices={devices}: {torch.cuda.device_count()} GPUs are to be seen; lower it, or look at "
-            "CUDA_VISIBLE_DEVICES"
-        )
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one.
-
-    Raises:
-        ValueError: a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"trainer.device={name}: no GPU is to be seen; set trainer.device=cpu")
-    return device

@@ -17,7 +17,6 @@ from running import call, tiny_cell
 from stores import MadeSentence, cut_sentences, write_store
 
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.cell import make_method
 from clvq_exp.composing import compose_cells
 from clvq_exp.concepts.base import ConceptSettings
 from clvq_exp.concepts.word_filter import frequent_words
@@ -39,6 +38,7 @@ from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, ne
 from clvq_exp.estimate.records import STEPS, MethodNeeds, Part, Rates, StepMemory, once, total
 from clvq_exp.estimate.subject import Subject
 from clvq_exp.estimate.sweep import Asked, EstimatedSweep, estimate_sweep
+from clvq_exp.fitting import make_method
 from clvq_exp.language_models.base import LanguageModelError
 from clvq_exp.records import Sentence
 from clvq_exp.settings import InitMethod, NumberFormat, Split, TrainedWords, WeightDecayOn

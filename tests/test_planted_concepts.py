@@ -12,10 +12,10 @@ from planted import LENGTH_OF_CONCEPT, N_CONCEPTS, PAIR, TELLING, Planted, plant
 from sklearn.metrics import adjusted_mutual_info_score
 
 from clvq_exp.artifacts import ArtifactCache
-from clvq_exp.cell import make_method
 from clvq_exp.concepts.base import CONCEPT, ConceptModel, FitRun, unit_rows
 from clvq_exp.evaluation.controls import Subjects, layer_directions
 from clvq_exp.evaluation.faithfulness import AblationPlan, ablate_all, train_probes
+from clvq_exp.fitting import make_method
 from clvq_exp.settings import ProbeSettings, Split
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ from planted import PAIR, Planted, plant
 from safetensors.torch import load_file
 
 from clvq_exp.artifacts import ArtifactCache, read_json
-from clvq_exp.cell import _Fit, _fit, check_devices
 from clvq_exp.concepts.base import ConceptError, TrainingDivergedError
+from clvq_exp.fitting import ConceptFit, check_devices, fit_concepts
 from clvq_exp.ranks import RankError, Ranks, ranks, run_on_ranks, sum_gradients, sum_over_ranks
 
 pytestmark = pytest.mark.slow
@@ -39,10 +39,10 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return plant(tmp_path_factory.mktemp("planted"), sentences=150)
 
 
-def work_of(planted: Planted, folder: Path, *overrides: str) -> _Fit:
+def work_of(planted: Planted, folder: Path, *overrides: str) -> ConceptFit:
     config = checked(*SMALL, *overrides)
     (method,) = config.methods.values()
-    return _Fit(config, method, planted.store, 0, torch.device("cpu"), folder)
+    return ConceptFit(config, method, planted.store, 0, torch.device("cpu"), folder)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -54,8 +54,8 @@ def test_two_ranks__train_what_one_process_trains(
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
     together.mkdir()
-    _fit(work, alone, ArtifactCache())
-    run_on_ranks(2, "cpu", _fit, work, together)
+    fit_concepts(work, alone, ArtifactCache())
+    run_on_ranks(2, "cpu", fit_concepts, work, together)
     first, second = (load_file(folder / "model.safetensors") for folder in (alone, together))
     assert set(first) == set(second)
     for key, expected in first.items():
@@ -134,7 +134,7 @@ def test_no_validation_sentences__the_message_of_one_process(
     monkeypatch.setenv("CLVQ_EXP_CACHE", str(tmp_path / "cache"))
     work = work_of(planted, tmp_path, "quantizer.codebook_size=5000", "quantizer.top_k=1")
     with pytest.raises(ConceptError, match=r"quantizer\.codebook_size"):
-        run_on_ranks(2, "cpu", _fit, work, tmp_path)
+        run_on_ranks(2, "cpu", fit_concepts, work, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
-from clvq_exp.concepts.base import MONITOR, ConceptSettings, EpochRecord, TrainingDivergedError, perplexity
+from clvq_exp.concepts.base import ConceptSettings, EpochRecord, perplexity
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
 from clvq_exp.concepts.quantizer import VectorQuantizer
 from clvq_exp.concepts.revival import Candidates, drawn, no_candidates
+from clvq_exp.concepts.trained_module import TrainedModule
 from clvq_exp.memory import give_back
-from clvq_exp.ranks import gradients_of_own, ranks, sum_gradients, sum_over_ranks
+from clvq_exp.ranks import ranks, sum_over_ranks
 from clvq_exp.records import ActivationBatch, CodeStatistics, MicroBatch, QuantizerOutput
 from clvq_exp.seeding import scoped_seed
 from clvq_exp.settings import WeightDecayOn
@@ -48,7 +47,7 @@ class Measured(NamedTuple):
     """The same, of the words that perplexity is of."""
 
 
-class ClvqVaeModule(pl.LightningModule):
+class ClvqVaeModule(TrainedModule):
     """CLVQ-VAE (section 2): rebuilds the target layer from quantized layer-l words.
 
     One optimizer step per batch of sentences: each micro-batch adds its gradient and its code statistics, both
@@ -62,12 +61,12 @@ class ClvqVaeModule(pl.LightningModule):
         perplexity_from: row of the first validation word that perplexity is of.
     """
 
+    rate_key = "trainer.learning_rate"
     sampled_codes: Int32[Tensor, " words"] | None
     """Code last drawn for each word in training, by its row; -1 where there was none. None: not kept."""
 
     def __init__(self, width: int, settings: ConceptSettings, seed: int, perplexity_from: int = 0) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(settings.trainer, settings.trainer.learning_rate)
         self.settings = settings
         self.seed = seed
         with scoped_seed(seed, "weights"):
@@ -78,7 +77,6 @@ class ClvqVaeModule(pl.LightningModule):
         self._perplexity_from = perplexity_from
         self._candidates: Candidates | None = None
         self._drawn_before: Tensor | None = None
-        self.history: list[EpochRecord] = []
         self._train = _Totals(settings.quantizer.codebook_size)
         self._revived = 0
         self._validation = _Totals(settings.quantizer.codebook_size)
@@ -139,15 +137,8 @@ class ClvqVaeModule(pl.LightningModule):
     def training_step(self, batch: ActivationBatch, batch_idx: int) -> None:
         """One optimizer step and one EMA update."""
         del batch_idx
-        optimizer = cast(Any, self.optimizers())
-        optimizer.zero_grad()
-        with gradients_of_own(self):
+        with self.one_step():
             losses, statistics = self.accumulate(batch)
-        sum_gradients(self.parameters())
-        clip = self.settings.trainer.gradient_clip
-        if clip > 0:
-            nn.utils.clip_grad_norm_(self.parameters(), clip)
-        optimizer.step()
         self.quantizer.update(statistics)
         if self.settings.quantizer.revive_below > 0:
             self._revived += self.quantizer.revive(self._candidates or no_candidates(self.quantizer.codebook))
@@ -195,38 +186,19 @@ class ClvqVaeModule(pl.LightningModule):
             self.sampled_codes.copy_(torch.where(drawn_now, self.sampled_codes, self._drawn_before))
             self._drawn_before = None
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch, step the plateau scheduler.
-
-        Raises:
-            TrainingDivergedError: a loss that is not finite.
-        """
-        fitting = self.trainer.state.fn == "fit"
+    def sum_up(self, trained: bool) -> None:
+        """Sum what was measured over all processes."""
         self._validation.sum_up()
-        if fitting:
+        if trained:
             self._train.sum_up()
         self._counted = self._counted.to(self.device)
         sum_over_ranks(self._counted)
-        record = self._record(self.current_epoch + 1 if fitting else 0)
-        self.history.append(record)
-        self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
-        loss = cast(float, record[MONITOR])
-        self.log("loss", loss, prog_bar=True, logger=False)
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss is not finite after epoch {record['epoch']} at trainer.learning_rate="
-                f"{self.settings.trainer.learning_rate}: lower it (1e-3 is a safe start), or set "
-                "trainer.gradient_clip=1.0"
-            )
-        if fitting:
-            cast(Any, self.lr_schedulers()).step(loss)
 
-    def _record(self, epoch: int) -> EpochRecord:
+    def record(self, epoch: int) -> EpochRecord:
+        """Losses, code use, the scalar a and the rate of an epoch."""
         beta = self.settings.quantizer.commitment_weight
         rec, com = self._validation.means()
         trained = self._train.means() if epoch > 0 else None
-        optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
-        rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.trainer.learning_rate
         revives = self.settings.quantizer.revive_below > 0
         return dict(
             epoch=epoch,
@@ -240,28 +212,12 @@ class ClvqVaeModule(pl.LightningModule):
             codes_in_use=int((self._validation.counts > 0).sum()),
             revived_codes=self._revived if trained and revives else None,
             alpha=float(self.encoder.alpha.detach()),
-            learning_rate=float(rate),
+            learning_rate=self.learning_rate_of(epoch),
         )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the training curves with the weights."""
-        checkpoint["history"] = list(self.history)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the curves of the run that is resumed."""
-        self.history = list(checkpoint["history"])
-
-    def configure_optimizers(self) -> Any:
-        """Adam with ReduceLROnPlateau (Table 11)."""
-        trainer = self.settings.trainer
-        optimizer = torch.optim.Adam(
-            parameter_groups(self, self.settings.weight_decay_on, trainer.weight_decay),
-            lr=trainer.learning_rate,
-        )
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
-        )
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+    def parameters_to_train(self) -> list[dict[str, Any]]:
+        """Groups with and without weight decay."""
+        return parameter_groups(self, self.settings.weight_decay_on, self.settings.trainer.weight_decay)
 
 
 def reconstruction_sum(rebuilt: Float[Tensor, "s w d"], batch: MicroBatch) -> Float[Tensor, ""]:

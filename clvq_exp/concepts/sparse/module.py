@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from clvq_exp.activations.word_batches import WordBatch
-from clvq_exp.concepts.base import MONITOR, EpochRecord, TrainingDivergedError
+from clvq_exp.concepts.base import EpochRecord
 from clvq_exp.concepts.sparse.network import LossSums, SparseNetwork
-from clvq_exp.ranks import gradients_of_own, sum_gradients, sum_over_ranks
+from clvq_exp.concepts.trained_module import TrainedModule
+from clvq_exp.ranks import sum_over_ranks
 from clvq_exp.settings import TrainerSettings
 
 
@@ -30,11 +28,12 @@ class SparseSettings:
     """Epochs, patience, plateau and gradient clipping; its rate, batch and weight decay are CLVQ-VAE's."""
 
 
-class SparseModule(pl.LightningModule):
+class SparseModule(TrainedModule):
     """Rebuilds target words from source words; the loss is L_rec + l1 L_sparse, means over words and dimensions.
 
     L_rec is the mean squared error. L_sparse is the sum of a word's activations in units of the targets' scale,
-    times the variance of a dimension: so both are squared activations, and `l1` is a pure number.
+    times the variance of a dimension: so both are squared activations, and `l1` is a pure number. There is no
+    weight decay, which would pull at rows that keep norm 1.
 
     Args:
         network: with its first weights.
@@ -42,13 +41,13 @@ class SparseModule(pl.LightningModule):
         l1: weight of L_sparse.
     """
 
+    rate_key = "baseline.learning_rate"
+
     def __init__(self, network: SparseNetwork, settings: SparseSettings, l1: float) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(settings.trainer, settings.learning_rate)
         self.network = network
         self.settings = settings
         self.l1 = l1
-        self.history: list[EpochRecord] = []
         self._train = _Totals()
         self._validation = _Totals()
         self._use = _Use(network.neurons)
@@ -56,19 +55,15 @@ class SparseModule(pl.LightningModule):
     def training_step(self, batch: WordBatch, batch_idx: int) -> None:
         """One optimizer step; the decoder's rows keep norm 1."""
         del batch_idx
-        optimizer = cast(Any, self.optimizers())
-        optimizer.zero_grad()
-        with gradients_of_own(self):
+        with self.one_step():
             losses = self.network.loss_sums(self.network.encode(batch.source), batch.target)
             self.manual_backward(self.total_loss(losses, batch.n_words))
-        sum_gradients(self.parameters())
-        self.network.keep_gradient_on_the_sphere()
-        clip = self.settings.trainer.gradient_clip
-        if clip > 0:
-            nn.utils.clip_grad_norm_(self.parameters(), clip)
-        optimizer.step()
         self.network.scale_rows_to_one()
         self._train.add(losses, batch.n_words)
+
+    def correct_gradients(self) -> None:
+        """Along the sphere that the decoder's rows stay on."""
+        self.network.keep_gradient_on_the_sphere()
 
     def total_loss(self, losses: LossSums, n_words: int) -> Float[Tensor, ""]:
         """What is minimised: the loss in units of the targets' variance."""
@@ -91,37 +86,18 @@ class SparseModule(pl.LightningModule):
         self._validation.reset()
         self._use.reset()
 
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch, step the plateau scheduler.
-
-        Raises:
-            TrainingDivergedError: a loss that is not finite.
-        """
-        fitting = self.trainer.state.fn == "fit"
+    def sum_up(self, trained: bool) -> None:
+        """Sum what was measured over all processes."""
         self._validation.sum_up()
         self._use.sum_up()
-        if fitting:
+        if trained:
             self._train.sum_up()
-        record = self.record(self.current_epoch + 1 if fitting else 0)
-        self.history.append(record)
-        self.log_dict({name: float(value) for name, value in record.items() if value is not None}, prog_bar=False)
-        loss = cast(float, record[MONITOR])
-        self.log("loss", loss, prog_bar=True, logger=False)
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss is not finite after epoch {record['epoch']} at baseline.learning_rate="
-                f"{self.settings.learning_rate}: lower it, or set trainer.gradient_clip=1.0"
-            )
-        if fitting:
-            cast(Any, self.lr_schedulers()).step(loss)
 
     def record(self, epoch: int) -> EpochRecord:
-        """What was measured since the epoch and its validation began; epoch 0 is before any update."""
+        """Losses, the use of neurons and the rate of an epoch."""
         unit = float(self.network.loss_unit)
         rec, sparse = self._validation.means(unit)
         trained = self._train.means(unit) if epoch > 0 else None
-        optimizer = cast(Any, self.optimizers()) if epoch > 0 else None
-        rate = optimizer.param_groups[0]["lr"] if optimizer else self.settings.learning_rate
         n_words = self._validation.n_words
         return dict(
             epoch=epoch,
@@ -134,25 +110,8 @@ class SparseModule(pl.LightningModule):
             variance_explained=self._use.variance_explained(rec / unit * n_words),
             l0=float(self._use.fired.sum()) / n_words,
             dead_neurons=int((self._use.fired == 0).sum()),
-            learning_rate=float(rate),
+            learning_rate=self.learning_rate_of(epoch),
         )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the training curves with the weights."""
-        checkpoint["history"] = list(self.history)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the curves of the run that is resumed."""
-        self.history = list(checkpoint["history"])
-
-    def configure_optimizers(self) -> Any:
-        """Adam with ReduceLROnPlateau; no weight decay, which would pull at rows that keep norm 1."""
-        trainer = self.settings.trainer
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate)
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
-        )
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 class _Totals:
