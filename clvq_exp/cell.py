@@ -29,11 +29,10 @@ from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.fitting import ConceptFit, check_devices, choose_device, fitted, make_method
 from clvq_exp.inventory import CellRecorder
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.language_models.decoder import DecoderModel
-from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
 from clvq_exp.language_models.gguf import convert_gguf
 from clvq_exp.language_models.prompt import Task
+from clvq_exp.language_models.recipe import ModelProcesses, ModelRecipe
 from clvq_exp.language_models.sources import fine_tuning_inputs
 from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
@@ -51,7 +50,7 @@ from clvq_exp.run_folder import (
     write_specificity,
     write_training_tables,
 )
-from clvq_exp.settings import ModelKind, Split
+from clvq_exp.settings import Split
 from clvq_exp.texts import evenly_spaced, store_sizes, subset
 
 log = logging.getLogger(__name__)
@@ -137,22 +136,21 @@ class _Cell:
                     resumable=True,
                 )
                 folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
-            return self._opened(folder), tuned
+            self.processes = self._processes(folder)
+            return self.processes.recipe.open(self.device), tuned
 
-    def _opened(self, folder: Path) -> LanguageModel:
-        """The language model of a folder."""
-        config, names = self.config, self.ready.texts.label_names
-        if config.model.kind is ModelKind.encoder:
-            return EncoderModel.load(folder, config.model, names, self.device)
-        settings = config.model
+    def _processes(self, folder: Path) -> ModelProcesses:
+        """Those that run the language model of a folder; one spread over all GPUs by this one alone."""
+        config, settings = self.config, self.config.model
         if settings.gguf_file is not None:
             inputs = {"model": self.ready.model_fingerprint, "transformers": version("transformers")}
             folder = self.cache.get_or_make(
                 "language_models", inputs, lambda out: convert_gguf(folder, out, config.model)
             )
             settings = replace(settings, gguf_file=None)
-        task = Task(tuple(names), config.dataset.prompt, tuple(config.dataset.label_words))
-        return DecoderModel.load(folder, settings, task, self.device)
+        task = Task(tuple(self.ready.texts.label_names), config.dataset.prompt, tuple(config.dataset.label_words))
+        world = config.trainer.devices if settings.device_map is None else 1
+        return ModelProcesses(ModelRecipe(folder, settings, task), world)
 
     def activations(self, model: LanguageModel) -> ActivationStore:
         """Both layers of the pair, and the further ones asked for."""
@@ -170,7 +168,8 @@ class _Cell:
         }
         with self.steps.step("activations"):
             layers = [self.pair.lower, self.pair.upper, *config.activations.layers]
-            return extract(self.cache, model, splits, layers, config.activations, config.model.max_length)
+            limit = config.model.max_length
+            return extract(self.cache, model, splits, layers, config.activations, limit, self.processes)
 
     def salient_words(self, model: LanguageModel, store: ActivationStore) -> dict[Split, Explained]:
         """Attribution of the dev sentences, and of training sentences for the refit probe."""
@@ -185,7 +184,9 @@ class _Cell:
         with self.steps.step("attribution"):
             for split, sentences in chosen.items():
                 settings = config.attribution
-                attributions = attribute_sentences(self.cache, model, store, sentences, settings, self.pair.lower)
+                attributions = attribute_sentences(
+                    self.cache, model, store, sentences, settings, self.pair.lower, self.processes
+                )
                 salient = choose_salient_words(
                     attributions, store, settings.sentence_token_can_be_salient, settings.salient_by
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from clvq_exp.artifacts import DamagedArtifactError, file_checksum, read_sealed, write_sealed
@@ -10,26 +11,31 @@ from clvq_exp.artifacts import DamagedArtifactError, file_checksum, read_sealed,
 log = logging.getLogger(__name__)
 
 LEDGER = "parts.json"
+_ALL = "parts*.json"
 
 
 class Ledger:
     """The finished parts of a working folder, each with a checksum of what it left there.
 
     A part is entered once its bytes are on the disk. What is found again has to have the same checksum; a part
-    that does not is done anew.
+    that does not is done anew. Several processes that share the work each write a ledger of their own; who
+    opens the folder reads them all.
 
     Args:
-        folder: the working folder; its ledger is read where there is one.
+        folder: the working folder; its ledgers are read where there are any.
+        process: which of several processes this is; 0 is the first.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LEDGER
-        self._parts: dict[str, str] = {}
-        if self._path.exists():
+    def __init__(self, folder: Path, process: int = 0) -> None:
+        self._folder = folder
+        self._path = folder / (f"parts-{process}.json" if process else LEDGER)
+        self._ledgers: dict[Path, dict[str, str]] = {self._path: {}}
+        for path in sorted(folder.glob(_ALL)):
             try:
-                self._parts = read_sealed(self._path)["parts"]
+                self._ledgers[path] = read_sealed(path)["parts"]
             except DamagedArtifactError as error:
                 log.warning("%s; its parts are made again", error)
+        self._parts = {part: path for path, parts in self._ledgers.items() for part in parts}
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -38,33 +44,46 @@ class Ledger:
         """Whether the part was finished."""
         return part in self._parts
 
-    def is_intact(self, part: str, checksum: str) -> bool:
-        """Whether a finished part still is what it was; warned of where it is not."""
-        if self._parts[part] == checksum:
+    def keeps(self, part: str, checksum: Callable[[], str]) -> bool:
+        """Whether the part was finished and still is what it was.
+
+        One that is not is warned of and forgotten.
+
+        Args:
+            part: its name.
+            checksum: of what is there now; asked only if the part was finished.
+        """
+        path = self._parts.get(part)
+        if path is None:
+            return False
+        if self._ledgers[path][part] == checksum():
             return True
-        log.warning(
-            "%s: part %s is not what was written: its checksum differs; it is made again", self._path, part
-        )
+        log.warning("%s: part %s is not what was written: its checksum differs; it is made again", path, part)
+        self.leave(part)
         return False
 
     def enter(self, part: str, checksum: str) -> None:
         """Record a part whose bytes are on the disk."""
-        self._parts[part] = checksum
-        write_sealed(self._path, {"parts": self._parts})
+        self._parts[part] = self._path
+        self._ledgers[self._path][part] = checksum
+        write_sealed(self._path, {"parts": self._ledgers[self._path]})
 
     def leave(self, part: str) -> None:
         """Forget a part: its bytes are about to go."""
-        if self._parts.pop(part, None) is not None:
-            write_sealed(self._path, {"parts": self._parts})
+        path = self._parts.pop(part, None)
+        if path is not None:
+            del self._ledgers[path][part]
+            write_sealed(path, {"parts": self._ledgers[path]})
 
     def has_file(self, path: Path) -> bool:
-        """Whether a file of the folder was entered as a part and is whole."""
-        return self.holds(path.name) and path.is_file() and self.is_intact(path.name, file_checksum(path))
+        """Whether a file of the folder was entered as a part and is whole; see `keeps`."""
+        return path.is_file() and self.keeps(path.name, lambda: file_checksum(path))
 
     def enter_file(self, path: Path) -> None:
         """Record a finished file of the folder as a part of its own name."""
         self.enter(path.name, file_checksum(path))
 
     def close(self) -> None:
-        """Remove the ledger: the work is whole."""
-        self._path.unlink(missing_ok=True)
+        """Remove the ledgers: the work is whole."""
+        for path in self._folder.glob(_ALL):
+            path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: which one this is, sums over all of them, how they begin and end."""
+"""Several processes on one piece of work: which one this is, sums over all of them, how they begin and end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -40,6 +40,10 @@ class Ranks(NamedTuple):
     def share(self, rows: Rows) -> Rows:
         """This process's part of a sequence or array: every row belongs to one process."""
         return rows[self.rank :: self.world] if self.world > 1 else rows  # pyright: ignore[reportIndexIssue]
+
+    def title(self, what: str) -> str:
+        """What this process does, for its progress bar."""
+        return f"{what}, process {self.rank + 1} of {self.world}" if self.world > 1 else what
 
 
 def ranks() -> Ranks:
@@ -112,13 +116,42 @@ def run_on_ranks(world: int, device_type: str, work: Callable[..., None], *argum
         RankError: a process was killed, or failed in a way that was not foreseen.
         Exception: what `work` raised, where that is an error of this project.
     """
-    threads = max(1, torch.get_num_threads() // world) if device_type == "cpu" else 1
+    with tempfile.TemporaryDirectory() as name:
+        meeting = _Meeting(Path(name), world, device_type, _threads(world, device_type))
+        with _errors_of_others(meeting.folder):
+            mp.start_processes(_begin_in_group, (meeting, work, arguments), nprocs=world, start_method="spawn")
+
+
+def share_out(world: int, device_type: str, work: Callable[..., None], *arguments: Any) -> None:
+    """Run a function in this process and in new ones beside it, each on its share; they send each other nothing.
+
+    Args:
+        world: how many processes, with this one, which is the first.
+        device_type: `cpu`, where they share the cores, or `cuda`, where each has the GPU of its rank.
+        work: a function of a module, called with its process's `Ranks` and `arguments`.
+        arguments: anything that can be pickled.
+
+    Raises:
+        RankError: a process was killed, or failed in a way that was not foreseen.
+        Exception: what `work` raised, where that is an error of this project.
+    """
+    threads, before = _threads(world, device_type), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         meeting = _Meeting(Path(name), world, device_type, threads)
-        try:
-            mp.start_processes(_begin, (meeting, work, arguments), nprocs=world, start_method="spawn")
-        except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-            raise _told(Path(name)) or RankError(_ended(error)) from error
+        with _errors_of_others(meeting.folder):
+            others: Any = mp.start_processes(
+                _begin_beside, (meeting, work, arguments), nprocs=world - 1, join=False, start_method="spawn"
+            )
+            torch.set_num_threads(threads)
+            try:
+                work(Ranks(0, world), *arguments)
+                while not others.join():
+                    pass
+            finally:
+                torch.set_num_threads(before)
+                for process in others.processes:
+                    process.kill()
+                    process.join()
 
 
 class _Meeting(NamedTuple):
@@ -128,29 +161,64 @@ class _Meeting(NamedTuple):
     threads: int
 
 
-def _begin(rank: int, meeting: _Meeting, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """A new process, from its first line to its last."""
+def _threads(world: int, device_type: str) -> int:
+    """Of each process."""
+    return max(1, torch.get_num_threads() // world) if device_type == "cpu" else 1
+
+
+def _begin_in_group(rank: int, meeting: _Meeting, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """A new process of a group, from its first line to its last."""
+    _settle_in(rank, meeting)
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all of them are on this machine
+    backend = "nccl" if meeting.device_type == "cuda" else "gloo"
+    place = f"file://{meeting.folder / 'meeting'}"
+    dist.init_process_group(backend, place, rank=rank, world_size=meeting.world)
+    try:
+        with _errors_left(rank, meeting):
+            work(*arguments)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _begin_beside(index: int, meeting: _Meeting, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """A new process beside the first."""
+    rank = index + 1
+    _settle_in(rank, meeting)
+    with _errors_left(rank, meeting):
+        work(Ranks(rank, meeting.world), *arguments)
+
+
+def _settle_in(rank: int, meeting: _Meeting) -> None:
+    """End with the first process; take this rank's threads and GPU."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0")
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all of them are on this machine
     torch.set_num_threads(meeting.threads)
-    cuda = meeting.device_type == "cuda"
-    if cuda:
+    if meeting.device_type == "cuda":
         torch.cuda.set_device(rank)
-    meeting_point = f"file://{meeting.folder / 'meeting'}"
-    dist.init_process_group("nccl" if cuda else "gloo", meeting_point, rank=rank, world_size=meeting.world)
+
+
+@contextlib.contextmanager
+def _errors_left(rank: int, meeting: _Meeting) -> Generator[None]:
+    """An error leaves a note for the first process."""
     try:
-        work(*arguments)
+        yield
     except Exception as error:
         kind = type(error)
         note = {"module": kind.__module__, "name": kind.__qualname__, "message": str(error)}
         write_json(meeting.folder / f"error-{rank}.json", note)
         raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _errors_of_others(folder: Path) -> Generator[None]:
+    """What another process raised is raised here."""
+    try:
+        yield
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        raise _told(folder) or RankError(_ended(error)) from error
 
 
 def _told(folder: Path) -> Exception | None:
@@ -172,5 +240,5 @@ def _ended(error: Exception) -> str:
         return f"a process of several failed: {error}"
     return (
         f"a process of several was ended by {signal_name} (memory?): the same command goes on behind the last "
-        "finished epoch"
+        "finished epoch or part"
     )

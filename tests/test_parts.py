@@ -17,14 +17,29 @@ def test_ledger__finds_what_another_process_entered(tmp_path: Path) -> None:
     again = Ledger(tmp_path)
     assert len(again) == 2
     assert again.holds("0")
-    assert again.is_intact("1", "bb")
-    assert not again.holds("2")
+    assert again.keeps("1", lambda: "bb")
+    assert not again.keeps("2", lambda: "bb")
+
+
+def test_ledgers__of_several_processes_are_read_together_and_closed_together(tmp_path: Path) -> None:
+    mine, other = Ledger(tmp_path), Ledger(tmp_path, 1)
+    mine.enter("0", "aa")
+    other.enter("1", "bb")
+    other.enter("2", "cc")
+    assert not mine.holds("1"), "what others do is read when a ledger is opened"
+    both = Ledger(tmp_path)
+    assert both.keeps("0", lambda: "aa")
+    assert both.keeps("1", lambda: "bb")
+    assert not both.keeps("2", lambda: "xx")
+    assert len(Ledger(tmp_path)) == 2, "a part that changed is forgotten, whoever entered it"
+    both.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_ledger__a_part_that_changed_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(tmp_path)
     ledger.enter("7", "aa")
-    assert not ledger.is_intact("7", "ab")
+    assert not ledger.keeps("7", lambda: "ab")
     assert caplog.messages == [
         f"{tmp_path / LEDGER}: part 7 is not what was written: its checksum differs; it is made again"
     ]
@@ -56,7 +71,7 @@ def test_ledger__one_changed_byte_and_all_parts_are_made_again(
     assert len(damaged) == 0
     assert caplog.messages[0].endswith("its parts are made again")
     damaged.enter("0", "cc")
-    assert Ledger(tmp_path).is_intact("0", "cc")
+    assert Ledger(tmp_path).keeps("0", lambda: "cc")
 
 
 def test_ledger__is_gone_once_the_work_is_whole(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clvq_exp.activations.layer_pass import run_layers
+from clvq_exp.activations.layer_pass import LayerWork, run_layers
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.activations.tables import write_tables
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.language_models.recipe import ModelProcesses
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, SentencePooling, Split, StoreDtype, SubWord
 
@@ -42,6 +43,7 @@ def extract(
     layers: Sequence[int],
     settings: ActivationSettings,
     max_length: int,
+    processes: ModelProcesses | None = None,
 ) -> ActivationStore:
     """The store of these sentences at these layers; only what is missing is computed.
 
@@ -54,9 +56,11 @@ def extract(
         layers: layers to hold, 0 to the model's last.
         settings: sub-word, number format and batch size.
         max_length: the model's limit, part of the fingerprint.
+        processes: those that share the pass; None is this one alone. The store is the same.
 
     Raises:
         ActivationError: activations that are not finite or do not fit the number format.
+        RankError: of several processes, one died.
     """
     sentences = [(split, sentence) for split in Split for sentence in splits.get(split, ())]
     inputs = StoreInputs(
@@ -76,7 +80,11 @@ def extract(
         "activations",
         [{**inputs._asdict(), "layer": layer} for layer in wanted],
         lambda missing: run_layers(
-            {wanted[index]: out for index, out in missing.items()}, tables, model, sentences, settings
+            model,
+            LayerWork(
+                {wanted[index]: out for index, out in missing.items()}, tables, sentences, settings, model.width
+            ),
+            processes,
         ),
         resumable=True,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,77 +22,135 @@ from clvq_exp.activations.store import LAYER_FACTS, read_sentence_table
 from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.language_models.recipe import ModelProcesses
 from clvq_exp.memory import give_back
 from clvq_exp.parts import Ledger
+from clvq_exp.ranks import Ranks
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, Split
 
 PART = 1024
 """Sentences of a part, at least: what a killed run does again at most."""
 
-Batches = list[NDArray[np.int64]]
+
+class Part(NamedTuple):
+    """Some batches of sentences: what is done, or done again, as a whole."""
+
+    name: str
+    batches: list[NDArray[np.int64]]
+    """Rows of sentences of like length."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Of all its sentences."""
+        return np.concatenate(self.batches)
 
 
-def run_layers(
-    folders: Mapping[int, Path],
-    tables: Path,
-    model: LanguageModel,
-    sentences: Sequence[tuple[Split, Sentence]],
-    settings: ActivationSettings,
-) -> None:
+class LayerWork(NamedTuple):
+    """A pass over all sentences, for some layers."""
+
+    folders: dict[int, Path]
+    """Working folder of each layer; parts that an earlier run finished there are kept."""
+    tables: Path
+    """The store's tables."""
+    sentences: Sequence[tuple[Split, Sentence]]
+    """All sentences, in the order of the store."""
+    settings: ActivationSettings
+    """Sub-word, number format and batch size."""
+    width: int
+    """d."""
+
+    def files(self) -> dict[int, LayerFiles]:
+        """The layers' files; what they hold stays."""
+        table = read_sentence_table(self.tables)
+        return {
+            layer: LayerFiles(out, table, self.width, self.settings.dtype) for layer, out in self.folders.items()
+        }
+
+    def missing(self) -> list[Part]:
+        """The parts that no run has finished, or that are not what was written."""
+        n_tokens = read_sentence_table(self.tables).n_tokens
+        files = self.files()
+        ledgers = {layer: Ledger(out) for layer, out in self.folders.items()}
+        found: list[Part] = []
+        for part in _parts(length_sorted_batches(n_tokens, self.settings.batch_tokens)):
+            checksums = {layer: partial(out.checksum, part.rows) for layer, out in files.items()}
+            if not all(ledger.keeps(part.name, checksums[layer]) for layer, ledger in ledgers.items()):
+                found.append(part)
+        _close(files)
+        return found
+
+
+def run_layers(model: LanguageModel, work: LayerWork, processes: ModelProcesses | None = None) -> None:
     """Run all sentences in batches of like length and write each layer as it goes.
 
     Args:
-        folders: working folder of each layer; parts that an earlier run finished there are kept.
-        tables: the store's tables.
         model: the language model.
-        sentences: all sentences, in the order of the store.
-        settings: sub-word, number format and batch size.
+        work: sentences, layers and where they go.
+        processes: those that share the work; None is this one alone.
 
     Raises:
         ActivationError: activations that are not finite or do not fit the number format.
+        RankError: of several processes, one died.
     """
-    table = read_sentence_table(tables)
-    files = {layer: LayerFiles(out, table, model.width, settings.dtype) for layer, out in folders.items()}
-    ledgers = {layer: Ledger(out) for layer, out in folders.items()}
-    with tqdm(total=len(sentences), desc="activations", unit="sentence") as progress:
-        for number, part in enumerate(_parts(length_sorted_batches(table.n_tokens, settings.batch_tokens))):
-            name, rows = f"{number:06d}", np.concatenate(part)
-            if not all(_is_done(ledgers[layer], name, files[layer], rows) for layer in folders):
-                for batch in part:
-                    _run_batch(files, batch, model, sentences, settings)
-                    give_back(model.device)
-                for layer, out in files.items():
-                    out.flush()
-                    ledgers[layer].enter(name, out.checksum(rows))
-            progress.update(len(rows))
-    for layer, out in folders.items():
-        files[layer].close()
+    missing = work.missing()
+    if processes is None:
+        fill_parts(model, missing, Ranks(), work)
+    else:
+        processes.share(model, missing, fill_parts, work)
+    n_words = int(read_sentence_table(work.tables).n_words.sum())
+    for layer, out in work.folders.items():
         facts = {
             "layer": layer,
-            "width": model.width,
-            "dtype": settings.dtype,
-            "n_words": int(table.n_words.sum()),
+            "width": work.width,
+            "dtype": work.settings.dtype,
+            "n_words": n_words,
             "after_final_norm": model.after_final_norm(layer),
-            "tables": tables.name,
+            "tables": work.tables.name,
         }
         write_json(out / LAYER_FACTS, facts)
-        ledgers[layer].close()
+        Ledger(out).close()
 
 
-def _parts(batches: Batches) -> Iterator[Batches]:
-    part: Batches = []
+def fill_parts(model: LanguageModel, parts: Sequence[Part], who: Ranks, work: LayerWork) -> None:
+    """Run some parts and enter each once its bytes are on the disk.
+
+    Args:
+        model: the language model.
+        parts: this process's share.
+        who: this process among those that share the work; each has a ledger of its own.
+        work: sentences, layers and where they go.
+    """
+    files = work.files()
+    ledgers = {layer: Ledger(out, who.rank) for layer, out in work.folders.items()}
+    total = sum(len(part.rows) for part in parts)
+    with tqdm(total=total, desc=who.title("activations"), unit="sentence", disable=who.rank > 0) as progress:
+        for part in parts:
+            for batch in part.batches:
+                _run_batch(files, batch, model, work.sentences, work.settings)
+                give_back(model.device)
+                progress.update(len(batch))
+            for layer, out in files.items():
+                out.flush()
+                ledgers[layer].enter(part.name, out.checksum(part.rows))
+    _close(files)
+
+
+def _close(files: Mapping[int, LayerFiles]) -> None:
+    for file in files.values():
+        file.close()
+
+
+def _parts(batches: Iterable[NDArray[np.int64]]) -> Iterator[Part]:
+    open_part: list[NDArray[np.int64]] = []
+    number = 0
     for batch in batches:
-        part.append(batch)
-        if sum(map(len, part)) >= PART:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _is_done(ledger: Ledger, name: str, files: LayerFiles, rows: NDArray[np.int64]) -> bool:
-    return ledger.holds(name) and ledger.is_intact(name, files.checksum(rows))
+        open_part.append(batch)
+        if sum(map(len, open_part)) >= PART:
+            yield Part(f"{number:06d}", open_part)
+            number, open_part = number + 1, []
+    if open_part:
+        yield Part(f"{number:06d}", open_part)
 
 
 def _run_batch(

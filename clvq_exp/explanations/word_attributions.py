@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,9 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.explanations.attribution import SentenceAttribution, attribute, attributed_layer
 from clvq_exp.language_models.base import LanguageModel
+from clvq_exp.language_models.recipe import ModelProcesses
 from clvq_exp.parts import Ledger
+from clvq_exp.ranks import Ranks
 from clvq_exp.settings import AttributionSettings
 
 PART = 32
@@ -64,6 +66,7 @@ def attribute_sentences(
     sentences: NDArray[np.int64],
     settings: AttributionSettings,
     layer: int = 0,
+    processes: ModelProcesses | None = None,
 ) -> WordAttributions:
     """Attributions of some sentences of a store, made once; a killed run goes on behind its last part.
 
@@ -74,6 +77,10 @@ def attribute_sentences(
         sentences: rows of the sentences, ascending.
         settings: path, steps and tolerance, how words are scored.
         layer: layer l, where the path leads if `settings.at` asks for it.
+        processes: those that share the work; None is this one alone. The attributions are the same.
+
+    Raises:
+        RankError: of several processes, one died.
     """
     inputs = {
         "store": store.tables.name,
@@ -87,7 +94,10 @@ def attribute_sentences(
         "device": model.device.type,
     }
     folder = cache.get_or_make(
-        "attributions", inputs, lambda out: _make(out, model, store, sentences, settings, layer), resumable=True
+        "attributions",
+        inputs,
+        lambda out: _make(model, _Work(out, store, sentences, settings, layer), processes),
+        resumable=True,
     )
     words = pq.read_table(folder / _WORDS)
     rows = pq.read_table(folder / _SENTENCES)
@@ -106,42 +116,52 @@ class _Part(NamedTuple):
     sentences: NDArray[np.int64]
 
 
-def _make(
-    out: Path,
-    model: LanguageModel,
-    store: ActivationStore,
-    sentences: NDArray[np.int64],
-    settings: AttributionSettings,
-    layer: int,
-) -> None:
-    ledger = Ledger(out)
-    parts = list(_parts(out, sentences))
-    with tqdm(total=len(sentences), desc="attribution", unit="sentence") as progress:
-        for part in parts:
-            if not (ledger.has_file(part.words) and ledger.has_file(part.rows)):
-                _make_part(part, model, store, settings, layer)
-                ledger.enter_file(part.words)
-                ledger.enter_file(part.rows)
-            progress.update(len(part.sentences))
-    _join([part.words for part in parts], out / _WORDS, _WORDS_SCHEMA)
-    _join([part.rows for part in parts], out / _SENTENCES, _SENTENCES_SCHEMA)
+class _Work(NamedTuple):
+    out: Path
+    store: ActivationStore
+    sentences: NDArray[np.int64]
+    settings: AttributionSettings
+    layer: int
+
+    def parts(self) -> list[_Part]:
+        found: list[_Part] = []
+        for number, start in enumerate(range(0, len(self.sentences), PART)):
+            words, rows = (self.out / f"part-{number:06d}-{name}" for name in (_WORDS, _SENTENCES))
+            found.append(_Part(words, rows, self.sentences[start : start + PART]))
+        return found
+
+
+def _make(model: LanguageModel, work: _Work, processes: ModelProcesses | None) -> None:
+    ledger, parts = Ledger(work.out), work.parts()
+    missing = [part for part in parts if not (ledger.has_file(part.words) and ledger.has_file(part.rows))]
+    if processes is None:
+        fill_parts(model, missing, Ranks(), work)
+    else:
+        processes.share(model, missing, fill_parts, work)
+    _join([part.words for part in parts], work.out / _WORDS, _WORDS_SCHEMA)
+    _join([part.rows for part in parts], work.out / _SENTENCES, _SENTENCES_SCHEMA)
     for part in parts:
         part.words.unlink()
         part.rows.unlink()
     ledger.close()
 
 
-def _parts(out: Path, sentences: NDArray[np.int64]) -> Iterator[_Part]:
-    for number, start in enumerate(range(0, len(sentences), PART)):
-        words, rows = (out / f"part-{number:06d}-{name}" for name in (_WORDS, _SENTENCES))
-        yield _Part(words, rows, sentences[start : start + PART])
+def fill_parts(model: LanguageModel, parts: Sequence[_Part], who: Ranks, work: _Work) -> None:
+    """Attribute some parts and enter each once it is whole; each process has a ledger of its own."""
+    ledger = Ledger(work.out, who.rank)
+    total = sum(len(part.sentences) for part in parts)
+    with tqdm(total=total, desc=who.title("attribution"), unit="sentence", disable=who.rank > 0) as progress:
+        for part in parts:
+            _make_part(part, model, work)
+            ledger.enter_file(part.words)
+            ledger.enter_file(part.rows)
+            progress.update(len(part.sentences))
 
 
-def _make_part(
-    part: _Part, model: LanguageModel, store: ActivationStore, settings: AttributionSettings, layer: int
-) -> None:
+def _make_part(part: _Part, model: LanguageModel, work: _Work) -> None:
+    store = work.store
     texts: Sequence[str] = store.sentence_column("text").take(pa.array(part.sentences)).to_pylist()
-    results = attribute(model, texts, settings, layer)
+    results = attribute(model, texts, work.settings, work.layer)
     first_word = store.sentences.first_word[part.sentences]
     rows = [start + np.arange(len(result.words)) for start, result in zip(first_word, results, strict=True)]
     words = {"word_row": np.concatenate(rows), "score": np.concatenate([result.words for result in results])}

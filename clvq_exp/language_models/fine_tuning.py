@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class _Epochs(TrainerCallback):
     def last(self) -> str | None:
         """The folder to go on from, or None."""
         for folder in sorted(self._work.glob("checkpoint-*"), key=_step, reverse=True):
-            if self._ledger.holds(folder.name) and self._ledger.is_intact(folder.name, folder_checksum(folder)):
+            if self._ledger.keeps(folder.name, partial(folder_checksum, folder)):
                 return str(folder)
         return None
 

@@ -226,7 +226,8 @@ class TrainerSettings:
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:0`."""
     devices: int = 1
-    """Processes that train a concept model together: each has a GPU, or its share of the cores."""
+    """Processes that share extraction and attribution, and train a concept model together: each has a GPU, or its
+    share of the cores. A model that `model.device_map` spreads over all GPUs is run by one process."""
 
 
 @dataclass(frozen=True)

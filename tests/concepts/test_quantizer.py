@@ -307,7 +307,7 @@ def test_revival__two_ranks_set_the_same_codes_as_one_process(tmp_path: Path) ->
     ranks = [context.Process(target=_reviving_rank, args=(rank, str(tmp_path), queue)) for rank in range(2)]
     for process in ranks:
         process.start()
-    found = [queue.get(timeout=120)[1] for _ in ranks]
+    found = [queue.get(timeout=600)[1] for _ in ranks]
     for process in ranks:
         process.join(timeout=60)
     alone = quantizer(torch.zeros(3, 1), torch.zeros(3), revive_below=1.0)
@@ -322,7 +322,7 @@ def test_ema__two_ranks_equal_one_process(tmp_path: Path) -> None:
     ranks = [context.Process(target=_rank, args=(rank, str(tmp_path), queue)) for rank in range(2)]
     for process in ranks:
         process.start()
-    results = sorted(queue.get(timeout=120) for _ in ranks)
+    results = sorted(queue.get(timeout=600) for _ in ranks)
     for process in ranks:
         process.join(timeout=60)
     alone = quantizer(torch.tensor([[0.0], [10.0]]), torch.tensor([2.0, 1.0]), ema_decay=0.9)
