@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,6 +19,8 @@ from clvq_exp.ranks import Ranks, ranks
 from clvq_exp.records import ActivationBatch, MicroBatch
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
+
+Batch = TypeVar("Batch")
 
 
 class BatchKey(NamedTuple):
@@ -170,6 +172,17 @@ def resident_device(
     return device if fits and device.type != "cpu" else None
 
 
+def whole_batches(data: Dataset[Batch], sampler: Sampler[Any], workers: int) -> DataLoader[Batch]:
+    """A loader over data whose keys stand for whole batches.
+
+    Args:
+        data: gives the batch of a key.
+        sampler: the keys.
+        workers: processes that read; 0 reads in this one.
+    """
+    return DataLoader(data, batch_size=None, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+
+
 class ActivationDataModule(pl.LightningDataModule):
     """Training and validation batches of one layer pair.
 
@@ -232,10 +245,4 @@ class ActivationDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, sampler: Sampler[BatchKey]) -> DataLoader[ActivationBatch]:
-        return DataLoader(
-            self.pairs,
-            batch_size=None,  # a key is a whole batch
-            sampler=sampler,
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
-        )
+        return whole_batches(self.pairs, sampler, self._workers)

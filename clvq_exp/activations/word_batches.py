@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from clvq_exp.activations.datamodule import resident_device
+from clvq_exp.activations.datamodule import resident_device, whole_batches
 from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.ranks import ranks
 from clvq_exp.seeding import numpy_generator
@@ -236,10 +236,4 @@ class WordDataModule(pl.LightningDataModule):
         return self._loader(self.validation)
 
     def _loader(self, pairs: WordPairs) -> DataLoader[WordBatch]:
-        return DataLoader(
-            pairs,
-            batch_size=None,  # a key is a whole batch
-            sampler=Steps(pairs.n_steps),
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
-        )
+        return whole_batches(pairs, Steps(pairs.n_steps), self._workers)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clvq_exp.collect.drawing import COLOURS
 from clvq_exp.collect.plots import Panel, Plot, Point, Series
 from clvq_exp.collect.sheets import NO_REPRODUCTION, Sheet
-from clvq_exp.report.embedding import embedded_json, plotly_script, script_hash, trusted
+from clvq_exp.report.embedding import embedded_json, escaping_templates, plotly_script, script_hash, trusted
+from clvq_exp.report.plots import heading
 from clvq_exp.report.text_safety import shorten, visible
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross", "x")
@@ -36,7 +34,7 @@ def page(sheets: Sequence[Sheet], plots: Sequence[Plot], facts: Sequence[str]) -
     figures = {plot.key: _figure(plot) for plot in plots}
     scripts = [plotly_script(), (_TEMPLATES / "draw.js").read_text(encoding="utf-8")] if plots else []
     return (
-        _environment()
+        escaping_templates(_TEMPLATES)
         .get_template("tables.html.j2")
         .render(
             sheets=sheets,
@@ -47,24 +45,6 @@ def page(sheets: Sequence[Sheet], plots: Sequence[Plot], facts: Sequence[str]) -
             facts=facts,
             no_reproduction=NO_REPRODUCTION,
         )
-    )
-
-
-def _environment() -> Environment:
-    """Jinja that escapes every text, and shows what would act in it."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: object) -> object:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    return Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 
@@ -126,25 +106,12 @@ def _panel(
     legend = "legend" + axis
     layout[legend] = {"y": domain[1], "yanchor": "top", "x": 1.02, "xanchor": "left", "font": {"size": 11}}
     if panel.title:
-        layout["annotations"].append(_heading(panel.title, domain[1]))
+        layout["annotations"].append(heading(_label(panel.title), 0, domain[1]))
     found: list[dict[str, Any]] = []
     where = {"xaxis": f"x{axis}", "yaxis": f"y{axis}", "legend": legend}
     for each in panel.series:
         found += _traces(each, numbers[each.name], panel.band, where)
     return found
-
-
-def _heading(title: str, y: float) -> dict[str, Any]:
-    return {
-        "text": f"<b>{_label(title)}</b>",
-        "x": 0,
-        "y": y,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-    }
 
 
 def _traces(series: Series, index: int, band: bool, where: dict[str, str]) -> list[dict[str, Any]]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clvq_exp.report.text_safety import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def trusted(text: str) -> Any:
@@ -13,6 +19,28 @@ def trusted(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
+
+
+def escaping_templates(folder: Path) -> Environment:
+    """Jinja that escapes every text it prints, and shows what would act in it.
+
+    Args:
+        folder: where the templates are.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def plotly_script() -> str:

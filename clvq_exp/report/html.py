@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from clvq_exp.artifacts import write_text
 from clvq_exp.report import figures, formatting, page
 from clvq_exp.report.access import Metrics
-from clvq_exp.report.embedding import embedded_json, plotly_script, script_hash, trusted
+from clvq_exp.report.embedding import embedded_json, escaping_templates, plotly_script, script_hash, trusted
 from clvq_exp.report.plots import Figure
 from clvq_exp.report.purity_figure import purity_figure
 from clvq_exp.report.run_files import read_rows
-from clvq_exp.report.text_safety import visible
 from clvq_exp.report.training_figures import training_figures
 
 if TYPE_CHECKING:
@@ -51,21 +50,8 @@ def write_report(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) 
 
 
 def _environment() -> Environment:
-    """Jinja with autoescape, where every printed text also goes through `visible`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: object) -> object:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Templates with the filters that numbers are printed by."""
+    environment = escaping_templates(_TEMPLATES)
     for name in (
         "decimal",
         "percent",
