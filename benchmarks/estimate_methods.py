@@ -2,11 +2,16 @@
 
     python benchmarks/estimate_methods.py
     python benchmarks/estimate_methods.py --sentences 2000 --only sae_2048 clustering trainer.max_epochs=5
+    python benchmarks/estimate_methods.py --only clvq_vae transcoder trainer.devices=2
 
 The embedded encoder (with a classification head of random weights) reads some of the embedded film reviews once;
 then each method is fitted with one seed, ablated and measured for specificity in a process of its own, on one
 thread. A random word stands for the salient one. Seconds are the processor's, so that other work beside does not
 count; memory is the growth of the process's resident memory during the fit. Linux only.
+
+With `trainer.devices` above 1 as many processes of one thread train a method together: the seconds are those of
+all of them, and memory is what they have at once beside what there was before, pages that several share counted
+once.
 """
 
 from __future__ import annotations
@@ -15,11 +20,14 @@ import argparse
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +40,52 @@ MEASURES = ("fit s", "memory MiB", "model MiB", "ablation s", "specificity s")
 LIBRARIES = ("pytorch_lightning", "clvq_exp.concepts.clvq_vae", "faiss", "fastcluster", "sklearn.cluster")
 """What is imported late, and would count for the method that comes to it first."""
 _STATUS = Path("/proc/self/status")
+_EVERY = 0.1
+"""Seconds between two looks at the memory of several processes."""
 
 
 def resident(name: str) -> int:
     """A line of this process's memory in bytes: VmRSS, or VmHWM for the peak."""
     lines = (line.split() for line in _STATUS.read_text().splitlines())
     return next(int(words[1]) * 1024 for words in lines if words[0] == f"{name}:")
+
+
+def processes(of: int) -> list[int]:
+    """A process and all that it started, and those that they did."""
+    begun: list[int] = []
+    for path in Path(f"/proc/{of}/task").glob("*/children"):
+        try:
+            begun += [int(number) for number in path.read_text().split()]
+        except OSError:  # it has just ended
+            continue
+    return [of, *(each for child in begun for each in processes(child))]
+
+
+def held(process: int) -> int:
+    """Memory of a process in bytes, its share of the pages that several have."""
+    try:
+        lines = [line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()]
+    except OSError:
+        return 0
+    return sum(int(words[1]) * 1024 for words in lines if words[0] == "Pss:")
+
+
+@contextmanager
+def growth() -> Generator[list[int]]:
+    """The most that this process and those that it starts take inside, beyond what it had, in bytes."""
+    before, peak, done = held(os.getpid()), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_EVERY):
+            peak[0] = max(peak[0], sum(map(held, processes(os.getpid()))) - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
 
 
 def with_head(folder: Path, to: Path, names: list[str]) -> None:
@@ -108,10 +156,11 @@ def estimated(config: Any, name: str, folder: Path) -> dict[str, float]:
     """What the estimate says of one method."""
     from clvq_exp.estimate.corpus import corpus_of, tokens_of
     from clvq_exp.estimate.evaluation import evaluation_parts
+    from clvq_exp.estimate.memory import fit_memory
     from clvq_exp.estimate.methods import methods_of
     from clvq_exp.estimate.names import Names
     from clvq_exp.estimate.network import network_sizes
-    from clvq_exp.estimate.records import ABLATION, SPECIFICITY, Rates
+    from clvq_exp.estimate.records import ABLATION, SPECIFICITY, MethodMemory, Rates
     from clvq_exp.estimate.subject import Subject
     from clvq_exp.texts import load_texts
 
@@ -124,9 +173,11 @@ def estimated(config: Any, name: str, folder: Path) -> dict[str, float]:
     methods = methods_of(subject, Names(subject))
     needs = next(each for each in methods if each.name == name)
     parts = [part for part in evaluation_parts(subject, Names(subject), methods) if part.method == name]
+    idle = needs._replace(memory=MethodMemory(0, 0, 0, 0), trains=False)
+    fit, nothing = (fit_memory(subject, methods, each).host for each in (needs, idle))
     figures = (
         sum(part.seconds for part in needs.parts),
-        (needs.memory.fit + needs.memory.fit_host) / 2**20,
+        (fit - nothing) / 2**20,
         needs.model_bytes / 2**20,
         *(sum(part.seconds for part in parts if part.step == step) for step in (ABLATION, SPECIFICITY)),
     )
@@ -141,7 +192,7 @@ def measured(config: Any, name: str, folder: Path) -> dict[str, float]:
     from clvq_exp.artifacts import ArtifactCache
     from clvq_exp.concepts.base import FitRun
     from clvq_exp.evaluation.specificity.figures import measure_specificity
-    from clvq_exp.fitting import make_method
+    from clvq_exp.fitting import ConceptFit, make_method
     from clvq_exp.memory import use_system_allocator
 
     for late in LIBRARIES:
@@ -152,18 +203,36 @@ def measured(config: Any, name: str, folder: Path) -> dict[str, float]:
     model, pair = make_method(config.methods[name], config), config.layer_pair
     work = folder / name
     work.mkdir()
-    run = FitRun(store, pair, 0, work, ArtifactCache(work / "cache"), torch.device("cpu"))
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
     found: dict[str, float] = {}
-    timed(found, "fit s", lambda: model.fit(run))
-    found["memory MiB"] = (resident("VmHWM") - before) / 2**20
-    model.save(work)
+    if config.trainer.devices > 1 and model.is_trained:
+        fit_together(found, ConceptFit(config, config.methods[name], store, 0, torch.device("cpu"), work))
+        model.load(work)
+    else:
+        run = FitRun(store, pair, 0, work, ArtifactCache(work / "cache"), torch.device("cpu"))
+        before = resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        timed(found, "fit s", lambda: model.fit(run))
+        found["memory MiB"] = (resident("VmHWM") - before) / 2**20
+        model.save(work)
     found["model MiB"] = (work / "model.safetensors").stat().st_size / 2**20
     timed(found, "ablation s", ablation(config, store, model))
     names, settings = config.dataset.label_names, config.specificity
     timed(found, "specificity s", lambda: measure_specificity({0: model}, store, pair.lower, names, settings))
     return found
+
+
+def fit_together(found: dict[str, float], fit: Any) -> None:
+    """Enter seconds and memory of a fit by several processes."""
+    from clvq_exp.fitting import fit_concepts
+    from clvq_exp.ranks import run_on_ranks
+
+    os.environ["CLVQ_EXP_CACHE"] = str(fit.folder / "cache")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with growth() as peak:
+        run_on_ranks(fit.config.trainer.devices, "cpu", fit_concepts, fit, fit.folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found["fit s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found["memory MiB"] = peak[0] / 2**20
 
 
 def ablation(config: Any, store: Any, model: Any) -> Callable[[], Any]:

@@ -29,6 +29,8 @@ MANIFEST = "manifest.json"
 CACHE_FORMAT = "cache_format.json"
 WORKING = ".partial"
 """Ending of the folder in which an artifact is made."""
+_TEMPORARY = ".tmp"
+"""Ending of a file that is not whole yet."""
 _SEAL = "sha256"
 CACHE_ADVICE = f"free space there, or set {CACHE_VARIABLE} to a folder that can be written"
 FORMAT_VERSION = 1
@@ -111,12 +113,22 @@ def _canonical(value: object) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     with temporary.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed processes were about to write by `write_text`.
+
+    Args:
+        folder: one that no other process writes just now.
+    """
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -358,6 +370,7 @@ class ArtifactCache:
         if folder.exists() and not resumable:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        remove_temporary_files(folder)  # or they would be sealed with the rest
         return folder
 
     def _lock(self, kind: str, inputs: object) -> FileLock:

@@ -39,7 +39,7 @@ from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
 from clvq_exp.publishing import METRICS, publishing
 from clvq_exp.report.html import write_report
-from clvq_exp.report.run_logger import finish, make_training_logger
+from clvq_exp.report.run_logger import CELL, LoggedRun, finish, make_training_logger
 from clvq_exp.run_folder import (
     Models,
     write_assignments,
@@ -294,7 +294,9 @@ class _Cell:
             self._log_summary(metrics)
 
     def _log_summary(self, metrics: dict[str, Any]) -> None:
-        logger = make_training_logger(self.config.logger, self.folder, "cell", plain(self.config))
+        config = self.config
+        run = LoggedRun("cell", CELL, config.baseline["name"], config.init.name, config.seeds)
+        logger = make_training_logger(config.logger, self.folder, run, plain(config))
         finish(logger, metrics, self.folder)
 
     def _provenance(self) -> dict[str, Any]:

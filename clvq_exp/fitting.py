@@ -14,7 +14,7 @@ from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.concepts.training import Finished
 from clvq_exp.config import Config, Method
 from clvq_exp.ranks import ranks, run_on_ranks
-from clvq_exp.report.run_logger import finish, log_curves, make_training_logger
+from clvq_exp.report.run_logger import TRAINING, LoggedRun, finish, log_curves, make_training_logger
 
 
 class ConceptFit(NamedTuple):
@@ -30,8 +30,9 @@ class ConceptFit(NamedTuple):
 
     def logger(self) -> Any:
         """Of the training curves."""
-        name = f"{self.method.name}-seed_{self.seed}"
-        return make_training_logger(self.config.logger, self.folder, name, plain(self.config))
+        name, method = f"{self.method.name}-seed_{self.seed}", self.method
+        run = LoggedRun(name, TRAINING, method.name, method.init.name, [self.seed])
+        return make_training_logger(self.config.logger, self.folder, run, plain(self.config))
 
 
 def fitted(work: ConceptFit, cache: ArtifactCache) -> tuple[ConceptModel, Path]:
@@ -63,7 +64,7 @@ def fitted(work: ConceptFit, cache: ArtifactCache) -> tuple[ConceptModel, Path]:
     device = work.device.type if devices == 1 else f"{devices} {work.device.type}"
     identity = {**model.identity(work.store, work.config.layer_pair), "seed": work.seed, "device": device}
     source = cache.get_or_make("concept_models", identity, fit, resumable=True)
-    model.load(source)
+    model.load(source).to(work.device)
     if not fitted_now:
         logger = work.logger()
         log_curves(logger, model.summary.history)

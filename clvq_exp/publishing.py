@@ -11,7 +11,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clvq_exp.artifacts import MANIFEST, DamagedArtifactError, read_json, read_sealed, verify, write_manifest
+from clvq_exp.artifacts import (
+    MANIFEST,
+    DamagedArtifactError,
+    read_json,
+    read_sealed,
+    remove_temporary_files,
+    verify,
+    write_manifest,
+)
 from clvq_exp.storage import storage_errors
 
 WORKING = ".partial"
@@ -58,6 +66,7 @@ def publishing(folder: Path, fingerprint: str) -> Generator[Path]:
     with storage_errors("the run folder", folder, ADVICE):
         working = folder / WORKING
         shutil.rmtree(working, ignore_errors=True)
+        remove_temporary_files(folder)
         working.mkdir()
         yield working
         _retire(folder)

@@ -5,10 +5,15 @@ Launchers hand `job` to other processes, which import this module by its name: s
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
+import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CONFIG_NAME = "config"
+"""Of the primary configuration, where the command line names no other."""
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _QUIET = (
     "pytorch_lightning.utilities.rank_zero",
     "pytorch_lightning",
@@ -83,6 +91,30 @@ def _quieten_libraries() -> None:
     transformers.logging.disable_progress_bar()  # of loading and saving weights; that of training stays
 
 
+def in_group(config: Config) -> Config:
+    """The configuration with a W&B group, where it names none: W&B alone sees it, so it changes no fingerprint.
+
+    A sweep file gives its cells its name, a sweep of the command line that of its folder; a cell that runs alone
+    is a group of its own.
+
+    Args:
+        config: the checked configuration of the job that Hydra runs.
+    """
+    if config.logger.group:
+        return config
+    hydra_config = HydraConfig.get()
+    name = str(hydra_config.job.config_name).removesuffix(".yaml")
+    if hydra_config.mode is RunMode.RUN:
+        pair = f"{config.layer_pair.lower}-{config.layer_pair.upper}"
+        cell = (config.model.name, config.dataset.name, pair, config.baseline["name"], config.init.name)
+        group = "-".join((*cell, config.protocol.name))
+    elif name != CONFIG_NAME:
+        group = Path(name).name
+    else:
+        group = Path(hydra_config.sweep.dir).resolve().name
+    return replace(config, logger=replace(config.logger, group=group))
+
+
 class CellError(CompactHydraException):
     """A cell of a sweep that failed, after its own log said why; the other cells run all the same."""
 
@@ -94,10 +126,11 @@ def job(cfg: DictConfig) -> None:
         SystemExit: of a single run that failed.
         CellError: of a cell of a sweep that failed.
     """
+    _end_with_the_sweep()
     folder = Path(HydraConfig.get().runtime.output_dir)
     alone = HydraConfig.get().mode is RunMode.RUN
     try:
-        config = check(cfg)
+        config = in_group(check(cfg))
         yaml = OmegaConf.to_yaml(cfg, resolve=True)
         run(config, yaml, folder)
     except Exception as error:  # all of them: what Hydra would print does not pass through the log's formatter
@@ -111,6 +144,19 @@ def job(cfg: DictConfig) -> None:
             raise SystemExit(1) from None
         note_failure(folder, str(error) or type(error).__name__)
         raise CellError(visible(f"a cell of the sweep failed; the log in {folder} says why")) from None
+
+
+def _end_with_the_sweep() -> None:
+    """Have a worker of `launcher=joblib` end when the process of the sweep is killed.
+
+    It would go on for the cells that it was given, hours each, beside those of the sweep that is started again.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent.pid:  # it ended before it was asked for
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 _LAUNCHERS = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher"}
@@ -135,10 +181,10 @@ def entry() -> None:
     if problem is not None:
         sys.stderr.write(problem + "\n")
         raise SystemExit(1)
-    main = hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name="config")(job)
+    main = hydra.main(version_base="1.3", config_path="pkg://clvq_exp.conf", config_name=CONFIG_NAME)(job)
     try:
         main()
     except SystemExit as stop:
-        if stop.code not in (None, 0):
+        if stop.code not in (None, 0, 2):  # 2: a command line that argparse refuses; nothing began
             tell_unfinished(sys.argv[1:])
         raise

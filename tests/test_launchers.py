@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from composing import composed
+from plug import contained, kill, workers
 from running import call, command, environment, tiny_cell
 
 from clvq_exp.run import missing_launcher
@@ -73,14 +73,13 @@ def test_killed_process__costs_no_finished_cell_and_the_same_command_goes_on(
     tmp_path: Path, tiny_encoder: Path, reviews: Path
 ) -> None:
     arguments = sweep(tiny_encoder, reviews, sizes(*SIZES, 40, 50), "launcher=joblib")
-    begun = subprocess.Popen(
-        command(*arguments), cwd=tmp_path, env=environment(tmp_path / "cache"), stderr=subprocess.PIPE, text=True
-    )
-    while not results(tmp_path) and begun.poll() is None:
-        time.sleep(0.1)
-    for worker in workers_of(begun.pid):
-        os.kill(worker, signal.SIGKILL)
-    _, told = begun.communicate()
+    begun = started(tmp_path, arguments)
+    with contained(begun):
+        while not results(tmp_path) and begun.poll() is None:
+            time.sleep(0.1)
+        for worker in workers(begun.pid):
+            kill(worker)
+        _, told = begun.communicate()
     assert begun.returncode != 0
     before = results(tmp_path)
     assert 1 <= len(before) < 4
@@ -93,19 +92,42 @@ def test_killed_process__costs_no_finished_cell_and_the_same_command_goes_on(
     assert before.items() <= results(tmp_path).items()
 
 
-def workers_of(parent: int) -> list[int]:
-    """Processes of loky below a process."""
-    found: list[int] = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-                words = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(stat[1]) == parent and b"popen_loky" in words:
-                found.append(int(folder.name))
-    return found
+def test_killed_sweep__takes_its_processes_with_it(tmp_path: Path, tiny_encoder: Path, reviews: Path) -> None:
+    """They would go on beside those of the sweep that is started again, with twice the memory."""
+    begun = started(tmp_path, sweep(tiny_encoder, reviews, sizes(*SIZES, 40, 50), "launcher=joblib"))
+    with contained(begun):
+        while not results(tmp_path) and begun.poll() is None:
+            time.sleep(0.1)
+        assert len(workers(begun.pid)) == 2
+        kill(begun.pid)
+        assert begun.wait() == -signal.SIGKILL
+        deadline = time.monotonic() + 120  # an idle one would stay for 300 seconds, one at work for its cells
+        while workers(begun.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert workers(begun.pid) == []
+        assert len(results(tmp_path)) < 4
+
+
+def test_command_line_that_cannot_be_read__names_no_cells(
+    tmp_path: Path, tiny_encoder: Path, reviews: Path
+) -> None:
+    done = call(tmp_path, *sweep(tiny_encoder, reviews, sizes(*SIZES)), "--no-such-option")
+    assert done.code == 2
+    assert "unrecognized arguments: --no-such-option" in done.err
+    assert "have no result" not in done.err
+
+
+def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    """A sweep that leads a session of its own."""
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder / "cache"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def test_launcher_that_is_not_installed__says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

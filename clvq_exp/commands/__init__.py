@@ -32,6 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             description="Finished runs as the paper's tables: ours beside the paper's, and what is missing.",
         )
     )
+    _add_dashboards(
+        commands.add_parser(
+            "dashboards",
+            help="dashboards in Weights & Biases",
+            description="Save a dashboard of the training curves and one for each table in Weights & Biases. One "
+            "that was saved before is replaced, and what was changed in it by hand is lost.",
+        )
+    )
     given, rest = parser.parse_known_args(arguments)
     unknown = [each for each in rest if each.startswith("-") or given.command != "estimate"]
     if unknown:
@@ -44,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from clvq_exp.commands.report import report
 
         return report(given)
+    if given.command == "dashboards":
+        from clvq_exp.commands.dashboards import dashboards
+
+        return dashboards(given)
     from clvq_exp.commands.estimate import estimate
 
     # argparse takes only the first run of positional arguments; overrides may stand behind an option too.
@@ -110,6 +122,14 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         help="markdown where not given",
     )
     parser.add_argument("--out", metavar="FOLDER", help="a file for each table, and the figures as SVG and PNG")
+
+
+def _add_dashboards(parser: argparse.ArgumentParser) -> None:
+    whose = "user or team; where not given WANDB_ENTITY, or the account's own"
+    parser.add_argument("--entity", metavar="E", help=whose)
+    parser.add_argument("--project", metavar="P", default="clvq_exp", help="clvq_exp where not given")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be saved; needs no account")
+    parser.add_argument("--only", metavar="KEY", nargs="+", help="these alone: training, or keys of tables")
 
 
 def _days(text: str) -> float:

@@ -146,7 +146,8 @@ class ConceptModel(ABC):
     def assign(self, activations: Float[Tensor, "n d"]) -> Int64[Tensor, "n c"]:
         """The concepts of raw layer-l activations; the first column is the concept.
 
-        A word that has fewer of them than there are columns has -1 in the rest; one that has none, in all.
+        A word that has fewer of them than there are columns has -1 in the rest; one that has none, in all. The
+        activations may lie on another device than the model.
         """
 
     @abstractmethod
@@ -167,7 +168,18 @@ class ConceptModel(ABC):
 
     @abstractmethod
     def load(self: Model, folder: Path) -> Model:
-        """Read a fitted model of the same settings; returns self."""
+        """Read a fitted model of the same settings, on the CPU; returns self."""
+
+    def to(self: Model, device: torch.device) -> Model:
+        """Assign words, and give directions, on a device from now on; returns self.
+
+        A method that does not say how it moves stays where it is.
+
+        Args:
+            device: of the run.
+        """
+        del device
+        return self
 
 
 def write_summary(folder: Path, summary: FitSummary) -> None:

@@ -194,9 +194,9 @@ class ClvqVae(CodebookModel):
 
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take what was saved."""
-        width = tensors["quantizer.codebook"].shape[1]
-        self._module = ClvqVaeModule(width, self.settings, seed=0)
+        codebook = tensors["quantizer.codebook"]
+        self._module = ClvqVaeModule(codebook.shape[1], self.settings, seed=0)
         if "sampled_codes" in tensors:
             self._module.keep_sampled_codes(len(tensors["sampled_codes"]))
-        self._module.load_state_dict(tensors)
+        self._module.to(codebook.device).load_state_dict(tensors)
         self._module.eval()

@@ -102,10 +102,19 @@ class CodebookModel(ConceptModel):
         self.summary = read_summary(folder)
         return self
 
+    def to(self: Model, device: torch.device) -> Model:
+        """Move the codes, what encodes words, and the means of the members; returns self."""
+        if self.vectors().device != device:
+            self.set_tensors({name: each.to(device) for name, each in self.tensors().items()})
+            if self._member_means is not None and self._member_counts is not None:
+                self._member_means = self._member_means.to(device)
+                self._member_counts = self._member_counts.to(device)
+        return self
+
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The method's own tensors."""
 
     @abstractmethod
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take the method's own tensors."""
+        """Take the method's own tensors, on the device where they are."""

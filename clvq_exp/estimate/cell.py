@@ -8,7 +8,7 @@ from clvq_exp.artifacts import MANIFEST, cache_root, fingerprint
 from clvq_exp.config import Config
 from clvq_exp.estimate import sizes, work
 from clvq_exp.estimate.evaluation import evaluation_parts
-from clvq_exp.estimate.memory import step_memory, weights_memory
+from clvq_exp.estimate.memory import fit_memory, step_memory, weights_memory
 from clvq_exp.estimate.methods import methods_of
 from clvq_exp.estimate.names import Names
 from clvq_exp.estimate.records import ACTIVATIONS, ATTRIBUTION, LANGUAGE_MODEL, CellEstimate, Part
@@ -45,6 +45,7 @@ def estimate_cell(subject: Subject) -> CellEstimate:
         ),
         methods=methods,
         memory=step_memory(subject, methods),
+        fits={each.name: fit_memory(subject, methods, each) for each in methods},
         weights=weights_memory(config, network, subject.device),
         store_bytes=len(sizes.store_layers(config)) * sizes.layer_bytes(config, network, corpus),
         run_bytes=sizes.run_bytes(config, corpus, methods),

@@ -33,7 +33,7 @@ class Room(NamedTuple):
     host_free: int | None
     """What could be had now."""
     gpu: int | None = None
-    """Of the run's GPU; of all of them where the model is spread."""
+    """Of the run's GPU, of several the smallest; of all of them where the model is spread."""
     gpu_free: int | None = None
 
 
@@ -52,9 +52,11 @@ def measure_rates(device: str, width: int, number_format: NumberFormat) -> Rates
     """
     training = _flops_per_second(device, width, torch.float32)
     host = None if device == "cpu" else _flops_per_second("cpu", width, torch.float32)
+    threads = torch.get_num_threads()
     if number_format is NumberFormat.float32:
-        return Rates(training, training, host)
-    return Rates(_flops_per_second(device, width, getattr(torch, number_format.value)), training, host)
+        return Rates(training, training, host, threads)
+    network = _flops_per_second(device, width, getattr(torch, number_format.value))
+    return Rates(network, training, host, threads)
 
 
 def _flops_per_second(device: str, width: int, dtype: torch.dtype) -> float:
@@ -91,12 +93,13 @@ def _product(rows: int, weights: torch.Tensor) -> float:
     return max(time.perf_counter() - start, 1e-9)
 
 
-def memory_room(device: str, spread: bool = False) -> Room:
+def memory_room(device: str, spread: bool = False, gpus: int = 1) -> Room:
     """How much memory there is.
 
     Args:
         device: `cpu` or `cuda`.
         spread: over all GPUs (`model.device_map`).
+        gpus: that processes of the run have, each one.
     """
     found = _meminfo()
     host, free = found.get("MemTotal"), found.get("MemAvailable")
@@ -108,8 +111,10 @@ def memory_room(device: str, spread: bool = False) -> Room:
         free = limit if free is None else min(free, limit)
     if device != "cuda":
         return Room(host, free)
-    each = [torch.cuda.mem_get_info(index) for index in range(torch.cuda.device_count() if spread else 1)]
-    return Room(host, free, sum(whole for _, whole in each), sum(left for left, _ in each))
+    there = torch.cuda.device_count()
+    each = [torch.cuda.mem_get_info(index) for index in range(there if spread else min(gpus, there))]
+    all_or_one = sum if spread else min
+    return Room(host, free, all_or_one(whole for _, whole in each), all_or_one(left for left, _ in each))
 
 
 def _meminfo() -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from clvq_exp.config import Config
 from clvq_exp.estimate.corpus import Corpus, Words
 from clvq_exp.estimate.network import BYTES, NetworkSizes
+from clvq_exp.estimate.processes import Processes
 from clvq_exp.estimate.records import (
     ABLATION,
     ACTIVATIONS,
@@ -19,8 +20,11 @@ from clvq_exp.estimate.records import (
     LANGUAGE_MODEL,
     REPORT,
     SPECIFICITY,
+    STEPS,
     MethodNeeds,
     StepMemory,
+    both,
+    largest,
 )
 from clvq_exp.estimate.sizes import weights_bytes
 from clvq_exp.estimate.subject import Subject
@@ -45,6 +49,8 @@ TUNED_WIDTHS, TUNED_FEED_FORWARDS, TUNED_SCORES = 10, 4, 3
 """The same with dropout: 32 sentences of 64, 128 and 256 sub-words through MiniLM took 0.54, 1.40 and 3.55 GiB."""
 TRAINING_LIBRARIES = int(0.2 * GIB)
 """Lightning, captum, scikit-learn and faiss, loaded when concept models are."""
+SHARED_LIBRARIES = int(0.2 * GIB)
+"""What of these processes of one machine hold together: the libraries' code."""
 
 REMOVED_AT_ONCE = 512
 """Sentences whose bases are in memory at once."""
@@ -64,6 +70,8 @@ PAIR_BYTES = 32
 """Of a pair of sentences, for each concept model and once more: 72 MiB in all for two seeds on ERASER-Movie."""
 MEMBERSHIPS = 512 * 8
 """Bytes of a compared sentence: what labels it has under some labellings."""
+_WITH_LIBRARIES = (CONCEPTS, ABLATION, INTERVENTION, SPECIFICITY, REPORT)
+"""Steps from which on `TRAINING_LIBRARIES` are there."""
 
 
 def step_memory(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, StepMemory]:
@@ -73,28 +81,57 @@ def step_memory(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, S
         subject: the cell.
         methods: its concept methods.
     """
-    config, network = subject.config, subject.network
     on_device, on_host = _on_device(subject, methods), _on_host(subject, methods)
-    libraries: dict[str, int] = dict.fromkeys(
-        (CONCEPTS, ABLATION, INTERVENTION, SPECIFICITY, REPORT), TRAINING_LIBRARIES
-    )
-    if subject.device == "cpu":
-        fit = max(each.memory.fit + each.memory.fit_host for each in methods)
-        on_host[CONCEPTS] += fit - max(each.memory.fit for each in methods)
-        return {
-            step: StepMemory(PROCESS + libraries.get(step, 0) + needed + on_host.get(step, 0), 0)
-            for step, needed in on_device.items()
-        }
-    on_host[CONCEPTS] += max(each.memory.fit_host for each in methods)
-    if not config.model.device_map:  # through the machine's own memory, on its way
-        on_host[LANGUAGE_MODEL] = weights_bytes(config, network)
-    return {
-        step: StepMemory(GPU_PROCESS + on_host.get(step, 0), GPU_CONTEXT + needed)
+    found = {
+        step: both(_interpreter(subject, step in _WITH_LIBRARIES), _work(subject, needed, on_host.get(step, 0)))
         for step, needed in on_device.items()
     }
+    fits = largest(fit_memory(subject, methods, each) for each in methods)
+    return {step: fits if step == CONCEPTS else found[step] for step in STEPS}
+
+
+def fit_memory(subject: Subject, methods: Sequence[MethodNeeds], method: MethodNeeds) -> StepMemory:
+    """Peak memory while a method is fitted, of all processes that take part.
+
+    Args:
+        subject: the cell.
+        methods: all concept methods of the cell, whose fitted models are held meanwhile.
+        method: one of them.
+    """
+    own, needs, together = _interpreter(subject, libraries=True), method.memory, subject.processes
+    held = weights_bytes(subject.config, subject.network) + _models_bytes(subject, methods)
+    waiting, fit = both(own, _work(subject, held, 0)), _work(subject, needs.fit, needs.fit_host)
+    if together.world == 1 or not method.trains:
+        return Processes().memory(waiting, own, fit)
+    started = StepMemory(own.host - SHARED_LIBRARIES, own.gpu)
+    training = together.memory(waiting, started, _work(subject, needs.training, needs.fit_host))
+    return largest([training, both(both(waiting, started), fit)])  # the first finishes what all have trained
+
+
+def _interpreter(subject: Subject, libraries: bool) -> StepMemory:
+    """A process without a model.
+
+    Args:
+        subject: the cell.
+        libraries: whether those that concept models need are loaded.
+    """
+    if subject.device == "cpu":
+        return StepMemory(PROCESS + (TRAINING_LIBRARIES if libraries else 0), 0)
+    return StepMemory(GPU_PROCESS, GPU_CONTEXT)
+
+
+def _work(subject: Subject, on_device: int, on_host: int) -> StepMemory:
+    """Bytes on the device of the run and bytes in the machine's own memory, which may be the same."""
+    return StepMemory(on_device + on_host, 0) if subject.device == "cpu" else StepMemory(on_host, on_device)
+
+
+def _models_bytes(subject: Subject, methods: Sequence[MethodNeeds]) -> int:
+    """Fitted models of all methods and seeds, which stay on the device of the run."""
+    return len(subject.config.seeds) * sum(each.model_bytes for each in methods)
 
 
 def _on_device(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, int]:
+    """All steps but that of the concepts."""
     config, network, corpus = subject.config, subject.network, subject.corpus
     weights, item = weights_bytes(config, network), BYTES[config.model.number_format]
     pass_tokens = _longest_or(config.activations.batch_tokens, corpus, corpus.dev)
@@ -102,12 +139,13 @@ def _on_device(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, in
     tuning = _tuning_bytes(config, network, corpus) if subject.tuned and not subject.there else weights
     if config.model.gguf_file is not None:  # unpacked to float32, and copied once more when it is saved
         tuning = max(tuning, 2 * 4 * network.parameters)
-    left = weights + max(each.memory.left for each in methods)
+    left = weights + max(each.memory.left for each in methods) + _models_bytes(subject, methods)
+    if subject.device != "cpu":
+        left += max(each.memory.assigning for each in methods)
     return {
         LANGUAGE_MODEL: tuning,
         ACTIVATIONS: weights + forward,
         ATTRIBUTION: weights + _attribution_floats(config, network, corpus) * item,
-        CONCEPTS: weights + max(each.memory.fit for each in methods),
         ABLATION: left,
         INTERVENTION: left + forward,
         SPECIFICITY: left,
@@ -116,19 +154,23 @@ def _on_device(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, in
 
 
 def _on_host(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, int]:
-    """What is computed on the processor, whatever the device; fitted models are read back to there."""
-    seeds = len(subject.config.seeds)
-    models = seeds * sum(each.model_bytes for each in methods)
-    assigning = max(each.memory.assigning for each in methods)
+    """What is computed on the processor, whatever the device."""
+    config, network = subject.config, subject.network
+    seeds = len(config.seeds)
     directions = max(max(each.removals.values()) for each in methods)
-    numbers = REMOVED_AT_ONCE * directions * subject.network.width
-    return {
-        CONCEPTS: models,
-        ABLATION: models + max(assigning, REMOVED_BYTES * numbers),
-        INTERVENTION: models + max(assigning, LIVE_BYTES * numbers * seeds),
-        SPECIFICITY: models + max(assigning, _specificity_bytes(subject, methods)),
-        REPORT: models + assigning,
+    numbers = REMOVED_AT_ONCE * directions * network.width
+    found = {
+        ABLATION: REMOVED_BYTES * numbers,
+        INTERVENTION: LIVE_BYTES * numbers * seeds,
+        SPECIFICITY: _specificity_bytes(subject, methods),
+        REPORT: 0,
     }
+    if subject.device == "cpu":  # words are given to their concepts before or after
+        assigning = max(each.memory.assigning for each in methods)
+        return {step: max(assigning, needed) for step, needed in found.items()}
+    if not config.model.device_map:  # through the machine's own memory, on its way
+        found[LANGUAGE_MODEL] = weights_bytes(config, network)
+    return found
 
 
 def _specificity_bytes(subject: Subject, methods: Sequence[MethodNeeds]) -> int:

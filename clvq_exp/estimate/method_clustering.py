@@ -6,10 +6,11 @@ from enum import Enum
 
 from clvq_exp.estimate.method_codebooks import (
     ASSIGNING_SHARE,
-    CODEBOOK_REMOVALS,
     FILTER_SECONDS,
     assigning_bytes,
+    codebook_needs,
     concept_model_bytes,
+    word_operations,
 )
 from clvq_exp.estimate.method_of_cell import MethodOfCell
 from clvq_exp.estimate.records import CONCEPTS, MethodMemory, MethodNeeds, Part
@@ -62,7 +63,6 @@ def clustering(cell: MethodOfCell) -> MethodNeeds:
     n = min(_words(subject, which), most)
     logistic = assignment is Assignment.logistic
     model_bytes = concept_model_bytes(config, width, False) + (4 * size * (width + 1) if logistic else 0)
-    operations = 2.0 * width * size
     lower = cell.names.layer(config.layer_pair.lower)
     parts: list[Part] = []
     models: list[str] = []
@@ -73,19 +73,8 @@ def clustering(cell: MethodOfCell) -> MethodNeeds:
         models.append(cell.names.fitted(seed, "clustering", lower, which, most, size, assignment))
         seconds = _fit_seconds(subject, which, n if logistic else 0)
         parts.append(Part(CONCEPTS, models[-1], seconds, model_bytes, 0, cell.method.name))
-    return MethodNeeds(
-        name=cell.method.name,
-        parts=tuple(parts),
-        models=tuple(models),
-        concepts=size,
-        removals=CODEBOOK_REMOVALS,
-        sure_concepts=1,
-        word_seconds=operations / (subject.rates.processor * ASSIGNING_SHARE),
-        model_bytes=model_bytes,
-        memory=MethodMemory(0, _fit_bytes(width, size, n, logistic), 0, assigning_bytes(config, width)),
-        lowered_by=cell.key("max_words"),
-        trains=False,
-    )
+    memory = MethodMemory(0, _fit_bytes(width, size, n, logistic), 0, assigning_bytes(config, width))
+    return codebook_needs(cell, parts, models, model_bytes, memory, cell.key("max_words"))
 
 
 def _words(subject: Subject, which: ClusteredWords) -> int:
@@ -105,7 +94,7 @@ def _rows(subject: Subject, which: ClusteredWords, most: int, seed: int) -> list
 def _fit_seconds(subject: Subject, which: ClusteredWords, learnt: int) -> float:
     """Counting word types, the logistic regression if there is one, and one pass over the words."""
     corpus, rate = subject.corpus, subject.rates.processor
-    operations = 2.0 * subject.network.width * subject.config.quantizer.codebook_size
+    operations = word_operations(subject.config, subject.network.width, False)
     counted = corpus.training_words if which is ClusteredWords.frequent else 0
     passed = float(corpus.training_words + corpus.tokens.stored(corpus.validation).sum())
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,18 +59,72 @@ def clvq_vae(cell: MethodOfCell) -> MethodNeeds:
     words = subject.corpus.training_words
     kept_codes = config.quantizer.words_of_concepts is WordsOfConcepts.sampled_code
     model_bytes = concept_model_bytes(config, width, True) + (4 * words if kept_codes else 0)
-    weights = concept_parameters(config, width)
-    operations = 2.0 * width * (config.quantizer.codebook_size + width)
-    seconds = _training_seconds(subject) + _passing_seconds(subject, operations, subject.rates.training)
+    weights, processes = concept_parameters(config, width), subject.processes
+    passing = _passing_seconds(subject, word_operations(config, width, True), subject.rates.training)
+    joining = processes.joining_seconds(weights, training_steps(subject))
+    seconds = processes.seconds(shared=_training_seconds(subject), each=joining, alone=passing)
+    starting = processes.seconds(on_processor=_clustering_seconds(subject, cell.method.init))
     # The best and the last epoch, and the next one until it is whole.
     working = 3 * CHECKPOINT * weights
     parts: list[Part] = []
     models: list[str] = []
     for seed in config.seeds:
         codebook = cell.names.codebook(cell.method.init, seed)
-        models.append(cell.names.fitted(seed, "clvq_vae", codebook, rebuilt, shared))
-        parts.append(_codebook_part(cell, seed))
+        inputs = ["clvq_vae", codebook, rebuilt, shared]
+        models.append(cell.names.fitted(seed, *inputs, processes=processes.world))
+        parts.append(_codebook_part(cell, seed, starting))
         parts.append(Part(CONCEPTS, models[-1], seconds, model_bytes, working, cell.method.name))
+    fit = FITTED * weights + _training_bytes(subject)
+    memory = MethodMemory(
+        fit=fit,
+        fit_host=_sample_bytes(subject, cell.method.init),
+        left=FITTED * weights if processes.world == 1 else 0,
+        assigning=assigning_bytes(config, width),
+        training=fit,
+    )
+    lowered_by = "trainer.micro_batch_words or decoder.layers"
+    return codebook_needs(cell, parts, models, model_bytes, memory, lowered_by, trains=True)
+
+
+def kmeans_codes(cell: MethodOfCell) -> MethodNeeds:
+    """The initial codebook itself, and one pass that gives all words to their codes."""
+    subject, config = cell.subject, cell.subject.config
+    width = subject.network.width
+    model_bytes = concept_model_bytes(config, width, False)
+    seconds = _passing_seconds(subject, word_operations(config, width, False), subject.rates.processor)
+    starting = _clustering_seconds(subject, cell.method.init)
+    parts: list[Part] = []
+    models: list[str] = []
+    for seed in config.seeds:
+        models.append(cell.names.fitted(seed, "kmeans_codes", cell.names.codebook(cell.method.init, seed)))
+        parts.append(_codebook_part(cell, seed, starting))
+        parts.append(Part(CONCEPTS, models[-1], seconds, model_bytes, 0, cell.method.name))
+    memory = MethodMemory(0, _sample_bytes(subject, cell.method.init), 0, assigning_bytes(config, width))
+    return codebook_needs(cell, parts, models, model_bytes, memory, "init.seeding_sample")
+
+
+def codebook_needs(
+    cell: MethodOfCell,
+    parts: Sequence[Part],
+    models: Sequence[str],
+    model_bytes: int,
+    memory: MethodMemory,
+    lowered_by: str,
+    trains: bool = False,
+) -> MethodNeeds:
+    """What a method with one vector per concept needs.
+
+    Args:
+        cell: the method.
+        parts: its fits.
+        models: what the fitted model of each seed hangs on.
+        model_bytes: one fitted model.
+        memory: beside the fitted models.
+        lowered_by: the key that lowers it.
+        trains: whether it trains a network, an encoder among it.
+    """
+    config, width = cell.subject.config, cell.subject.network.width
+    operations = word_operations(config, width, trains)
     return MethodNeeds(
         name=cell.method.name,
         parts=tuple(parts),
@@ -77,45 +132,17 @@ def clvq_vae(cell: MethodOfCell) -> MethodNeeds:
         concepts=config.quantizer.codebook_size,
         removals=CODEBOOK_REMOVALS,
         sure_concepts=1,
-        word_seconds=operations / (subject.rates.processor * ASSIGNING_SHARE),
+        word_seconds=operations / (cell.subject.rates.training * ASSIGNING_SHARE),
         model_bytes=model_bytes,
-        memory=MethodMemory(
-            fit=FITTED * weights + _training_bytes(subject),
-            fit_host=_sample_bytes(subject, cell.method.init),
-            left=FITTED * weights,
-            assigning=assigning_bytes(config, width),
-        ),
-        lowered_by="trainer.micro_batch_words or decoder.layers",
-        trains=True,
+        memory=memory,
+        lowered_by=lowered_by,
+        trains=trains,
     )
 
 
-def kmeans_codes(cell: MethodOfCell) -> MethodNeeds:
-    """The initial codebook itself, and one pass that gives all words to their codes."""
-    subject, config = cell.subject, cell.subject.config
-    width, size = subject.network.width, config.quantizer.codebook_size
-    model_bytes = concept_model_bytes(config, width, False)
-    operations = 2.0 * width * size
-    seconds = _passing_seconds(subject, operations, subject.rates.processor)
-    parts: list[Part] = []
-    models: list[str] = []
-    for seed in config.seeds:
-        models.append(cell.names.fitted(seed, "kmeans_codes", cell.names.codebook(cell.method.init, seed)))
-        parts.append(_codebook_part(cell, seed))
-        parts.append(Part(CONCEPTS, models[-1], seconds, model_bytes, 0, cell.method.name))
-    return MethodNeeds(
-        name=cell.method.name,
-        parts=tuple(parts),
-        models=tuple(models),
-        concepts=size,
-        removals=CODEBOOK_REMOVALS,
-        sure_concepts=1,
-        word_seconds=operations / (subject.rates.processor * ASSIGNING_SHARE),
-        model_bytes=model_bytes,
-        memory=MethodMemory(0, _sample_bytes(subject, cell.method.init), 0, assigning_bytes(config, width)),
-        lowered_by="init.seeding_sample",
-        trains=False,
-    )
+def word_operations(config: Config, width: int, encoded: bool) -> float:
+    """A word through the encoder, if there is one, and its distances to all codes."""
+    return 2.0 * width * (config.quantizer.codebook_size + (width if encoded else 0))
 
 
 def concept_parameters(config: Config, width: int) -> int:
@@ -140,11 +167,11 @@ def assigning_bytes(config: Config, width: int) -> int:
     return 4 * WORDS_AT_ONCE * (2 * width + config.quantizer.codebook_size)
 
 
-def _codebook_part(cell: MethodOfCell, seed: int) -> Part:
+def _codebook_part(cell: MethodOfCell, seed: int, seconds: float) -> Part:
     subject = cell.subject
     kept = 4 * subject.config.quantizer.codebook_size * (subject.network.width + 1)
     name = cell.names.codebook(cell.method.init, seed)
-    return Part(CONCEPTS, name, _clustering_seconds(subject, cell.method.init), kept, 0, cell.method.name)
+    return Part(CONCEPTS, name, seconds, kept, 0, cell.method.name)
 
 
 def _filtered(subject: Subject) -> bool:
@@ -180,9 +207,15 @@ def _training_seconds(subject: Subject) -> float:
     learning = times(_decoder_pass(config, network, train, share), 3 * epochs)
     # Each epoch, once before the first, and about four times to measure the bypass.
     reading = times(_decoder_pass(config, network, validation, 1.0), epochs + 5)
-    steps = epochs * math.ceil(len(train) / config.trainer.batch_size)
-    work = Work(learning.operations + reading.operations, learning.blocks + reading.blocks + steps)
+    blocks = learning.blocks + reading.blocks + training_steps(subject)
+    work = Work(learning.operations + reading.operations, blocks)
     return work.seconds(subject.rates.training, DECODER_SHARE)
+
+
+def training_steps(subject: Subject) -> int:
+    """Steps of the optimizer."""
+    trainer = subject.config.trainer
+    return trainer.max_epochs * math.ceil(len(subject.corpus.train) / trainer.batch_size)
 
 
 def _decoder_pass(config: Config, network: NetworkSizes, words: Words, share: float) -> Work:

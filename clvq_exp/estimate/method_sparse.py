@@ -30,6 +30,8 @@ NETWORK_SECONDS = 0.3
 BATCH_TENSORS, KEPT_TENSORS = 4, 2
 """Activations of a batch that a step holds at once, and those beside where only the largest are kept: 3.5 and 6 in
 all were measured."""
+MEMBER_BYTES = 16
+"""Of a dimension of a neuron: the sum of its words in float64, and the mean made of it."""
 ASSIGNED_TENSORS = 2
 ACTIVE_BYTES = 64 * 2**20
 """Activations of one tensor while words are given to their neurons, at most."""
@@ -86,10 +88,11 @@ def _sparse(cell: MethodOfCell, networks: _Networks) -> MethodNeeds:
     weights = sparse_parameters(networks.neurons, width)
     # Of one network the best and the last epoch, and the next one until it is whole; of the others the weights.
     working = 3 * CHECKPOINT * weights + 4 * weights * len(networks.penalties)
-    seconds = _fit_seconds(subject, networks, batch)
-    inputs = [*layers, networks[1:5], steps, knobs]
-    models = tuple(names.fitted(seed, networks.kind, *inputs) for seed in config.seeds)
-    assigning = _assigning_bytes(networks)
+    seconds, processes = _fit_seconds(subject, networks, batch), subject.processes.world
+    inputs = [networks.kind, *layers, networks[1:5], steps, knobs]
+    models = tuple(names.fitted(seed, *inputs, processes=processes) for seed in config.seeds)
+    assigning, resident = _assigning_bytes(networks), resident_bytes(subject)
+    training = FITTED * weights + _step_bytes(networks, math.ceil(batch / processes))
     return MethodNeeds(
         name=cell.method.name,
         parts=tuple(Part(CONCEPTS, name, seconds, model_bytes, working, cell.method.name) for name in models),
@@ -97,13 +100,14 @@ def _sparse(cell: MethodOfCell, networks: _Networks) -> MethodNeeds:
         concepts=networks.neurons,
         removals=SPARSE_REMOVALS,
         sure_concepts=networks.kept or 0,  # a ReLU leaves some words without any: one in a hundred at an L0 of 38
-        word_seconds=_word_operations(networks, width) / subject.rates.processor,
+        word_seconds=_word_operations(networks, width) / subject.rates.training,
         model_bytes=model_bytes,
         memory=MethodMemory(
-            fit=_fit_bytes(networks, width, batch) + resident_bytes(subject),
-            fit_host=0 if resident_bytes(subject) else _buffer_bytes(subject),
-            left=FITTED * weights,
+            fit=max(training, FITTED * weights + MEMBER_BYTES * networks.neurons * width + assigning) + resident,
+            fit_host=0 if resident else _buffer_bytes(subject),
+            left=FITTED * weights if processes == 1 else 0,
             assigning=assigning,
+            training=training + resident,
         ),
         lowered_by=networks.lowered_by,
         trains=True,
@@ -123,12 +127,16 @@ def _fit_seconds(subject: Subject, networks: _Networks, batch: int) -> float:
     train, validation = corpus.training_words, int(corpus.tokens.stored(corpus.validation).sum())
     sorting = 0 if networks.kept is None else TOPK_OPERATIONS * networks.neurons
     of_word = 4 * networks.neurons * width / STEP_SHARE
-    steps = math.ceil(train / batch)
-    update = UPDATE_OPERATIONS * sparse_parameters(networks.neurons, width) / rate + STEP_SECONDS
-    epoch = train * (3 * of_word + sorting) / rate + steps * update
-    reading = validation * (of_word + sorting) / rate
-    one = NETWORK_SECONDS + epochs * epoch + (epochs + 1) * reading
-    return len(networks.penalties) * one + (train + validation) * _word_operations(networks, width) / rate
+    weights, steps = sparse_parameters(networks.neurons, width), epochs * math.ceil(train / batch)
+    learning = epochs * train * (3 * of_word + sorting) / rate
+    reading = (epochs + 1) * validation * (of_word + sorting) / rate
+    updates = NETWORK_SECONDS + steps * (UPDATE_OPERATIONS * weights / rate + STEP_SECONDS)
+    many = len(networks.penalties)
+    return subject.processes.seconds(
+        shared=many * (learning + reading),
+        each=many * updates + subject.processes.joining_seconds(weights, many * steps),
+        alone=(train + validation) * _word_operations(networks, width) / rate,
+    )
 
 
 def _assigning_bytes(networks: _Networks) -> int:
@@ -136,12 +144,9 @@ def _assigning_bytes(networks: _Networks) -> int:
     return tensors * min(ACTIVE_BYTES, 4 * WORDS_AT_ONCE * networks.neurons)
 
 
-def _fit_bytes(networks: _Networks, width: int, batch: int) -> int:
-    """Training, or what stays of it beside the sums of each neuron's words in float64, whichever is more."""
+def _step_bytes(networks: _Networks, batch: int) -> int:
     tensors = BATCH_TENSORS + (0 if networks.kept is None else KEPT_TENSORS)
-    step = tensors * 4 * batch * networks.neurons
-    members = 16 * networks.neurons * width + _assigning_bytes(networks)
-    return FITTED * sparse_parameters(networks.neurons, width) + max(step, members)
+    return tensors * 4 * batch * networks.neurons
 
 
 def _buffer_bytes(subject: Subject) -> int:

@@ -64,14 +64,15 @@ class Names:
             ]
         )
 
-    def fitted(self, seed: int, *inputs: object) -> str:
+    def fitted(self, seed: int, *inputs: object, processes: int = 1) -> str:
         """A fitted concept model.
 
         Args:
             seed: of the fit.
             inputs: all else that it hangs on.
+            processes: that train it together.
         """
-        return fingerprint(["concepts", *inputs, seed, self._device])
+        return fingerprint(["concepts", *inputs, seed, self._device, processes])
 
     def live(self, *inputs: object) -> str:
         """A live intervention.

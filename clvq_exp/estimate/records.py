@@ -26,6 +26,8 @@ class Rates(NamedTuple):
     """In float32 and the same width: fine-tuning and concept models."""
     host: float | None = None
     """The same on the processor; None where the run has no other device."""
+    threads: int = 1
+    """That the processor computes with."""
 
     @property
     def processor(self) -> float:
@@ -68,6 +70,8 @@ class MethodMemory(NamedTuple):
     """What of it is not given back when the fit is done."""
     assigning: int
     """While a block of words is given to its concepts, on the device of the run."""
+    training: int = 0
+    """What of a fit each of several processes takes that train together, on its device."""
 
 
 class MethodNeeds(NamedTuple):
@@ -93,7 +97,7 @@ class MethodNeeds(NamedTuple):
     lowered_by: str
     """The key that lowers the memory of its fit."""
     trains: bool
-    """Whether early stopping may end its fit."""
+    """Whether early stopping may end its fit, and several processes may share it."""
     problem: str | None = None
     """An argument that its class will not take, so that it is counted as CLVQ-VAE; None where all are well."""
 
@@ -106,6 +110,8 @@ class CellEstimate(NamedTuple):
     """The cell's own method first."""
     memory: Mapping[str, StepMemory]
     """Step -> peak."""
+    fits: Mapping[str, StepMemory]
+    """Concept method -> peak while it is fitted."""
     weights: StepMemory
     """Of the language model alone."""
     store_bytes: int
@@ -128,6 +134,11 @@ class Total(NamedTuple):
     """Step -> bytes left in the cache."""
     working_bytes: int
     """The largest amount that is written beside and removed again."""
+
+
+def both(one: StepMemory, other: StepMemory) -> StepMemory:
+    """What two things take that are in memory at once."""
+    return StepMemory(one.host + other.host, one.gpu + other.gpu)
 
 
 def largest(peaks: Iterable[StepMemory]) -> StepMemory:

@@ -16,11 +16,13 @@ from clvq_exp.estimate.records import (
     ABLATION,
     ACTIVATIONS,
     ATTRIBUTION,
+    CONCEPTS,
     INTERVENTION,
     LANGUAGE_MODEL,
     REPORT,
     SPECIFICITY,
     CellEstimate,
+    MethodNeeds,
     StepMemory,
     total,
 )
@@ -163,28 +165,33 @@ def shortage(config: Config, needs: CellEstimate | None, run_folder: Path | None
 
 
 def _memory_lines(config: Config, needs: CellEstimate) -> Iterator[str]:
-    room = memory_room(device_of(config.trainer.device), config.model.device_map is not None)
+    devices = config.trainer.devices
+    room = memory_room(device_of(config.trainer.device), config.model.device_map is not None, devices)
     kinds = (("memory", "host", room.host_free), ("memory of the GPU", "gpu", room.gpu_free))
     for name, field, free in kinds:
         step, needed = _largest_step(needs, field)
         if free is None or needed <= free:
             continue
-        ways = [f"lower {_ADVICE.get(step) or _heaviest(needs)}"]
+        heaviest = _heaviest(needs, field)
+        ways = [f"lower {_ADVICE.get(step) or heaviest.lowered_by}"]
+        several = step == CONCEPTS and heaviest.trains and devices > 1
+        if several and field == "host":
+            ways.insert(0, "lower trainer.devices")
         if config.model.number_format is NumberFormat.float32:
             ways.append("set model.number_format=bfloat16")
         if field == "gpu":
             ways.append("lower trainer.resident_gib")
             ways += ["set model.device_map=auto"] if config.model.device_map is None else []
+        who = f" in {devices} processes and the run's own" if several else ""
         yield (
-            f"{name}: the step {step.replace('_', ' ')} takes about {memory(needed)}, and {memory(free)} are "
+            f"{name}: the step {step.replace('_', ' ')} takes about {memory(needed)}{who}, and {memory(free)} are "
             f"free: {', or '.join(ways)}"
         )
 
 
-def _heaviest(needs: CellEstimate) -> str:
-    """What lowers the memory of the concept models."""
-    most = max(needs.methods, key=lambda each: each.memory.fit + each.memory.fit_host)
-    return most.lowered_by
+def _heaviest(needs: CellEstimate, field: str) -> MethodNeeds:
+    """The concept method whose fit takes most."""
+    return max(needs.methods, key=lambda each: int(getattr(needs.fits[each.name], field)))
 
 
 def _largest_step(needs: CellEstimate, field: str) -> tuple[str, int]:

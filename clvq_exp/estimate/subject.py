@@ -7,6 +7,7 @@ from typing import NamedTuple
 from clvq_exp.config import Config
 from clvq_exp.estimate.corpus import Corpus
 from clvq_exp.estimate.network import NetworkSizes
+from clvq_exp.estimate.processes import Processes
 from clvq_exp.estimate.records import Rates
 
 
@@ -24,3 +25,8 @@ class Subject(NamedTuple):
     """Whether the fine-tuned model lies in the cache."""
     rates: Rates = Rates(1.0, 1.0)
     """Without rates the seconds mean nothing; memory and disk are right all the same."""
+
+    @property
+    def processes(self) -> Processes:
+        """Those that share the steps which several may share."""
+        return Processes(self.config.trainer.devices, self.device, self.rates.threads)

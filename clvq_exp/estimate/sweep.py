@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from clvq_exp.estimate.corpus import (
 from clvq_exp.estimate.hardware import busy_cores, device_of, measure_rates
 from clvq_exp.estimate.methods import is_known
 from clvq_exp.estimate.network import GivenSizes, NetworkSizes, facts_folder, network_sizes
+from clvq_exp.estimate.processes import GPU_EFFICIENCY
 from clvq_exp.estimate.records import CellEstimate, Part, Rates, StepMemory, Total, largest, total
 from clvq_exp.estimate.shortage import argument_problems, disk_problems, memory_problems, shortage
 from clvq_exp.estimate.subject import Subject
@@ -154,14 +155,14 @@ class _Estimator:
         rates = self._rates_of(config, network, device)
         subject = Subject(config, network, corpus, device, tuned, there, rates)
         estimate = estimate_cell(subject)
-        notes = [*_notes(subject, texts is not None), *_method_notes(config, estimate)]
+        notes = [*_notes(subject, texts is not None), *_method_notes(subject, estimate)]
         if device == "cpu" and self._busy > _BUSY * (os.cpu_count() or 1):
             notes.append(f"other work keeps {self._busy:.1f} of {os.cpu_count()} cores busy: expect longer")
         return estimate, tuple(notes)
 
     def problems(self, config: Config) -> tuple[str, ...]:
-        """Why the language model cannot be loaded here."""
-        return tuple(memory_problems(config, self._folder(config), self._given.sizes))
+        """Why the cell cannot run here: too few GPUs, or too little memory for the language model."""
+        return (*_device_problems(config), *memory_problems(config, self._folder(config), self._given.sizes))
 
     def _folder(self, config: Config) -> Path | None:
         name = fingerprint(config.model)
@@ -188,6 +189,19 @@ class _Estimator:
         return self._rates[asked]
 
 
+def _device_problems(config: Config) -> Iterator[str]:
+    """A line where processes that train together cannot have a GPU each."""
+    trainer = config.trainer
+    if trainer.devices == 1 or device_of(trainer.device) == "cpu":
+        return
+    from clvq_exp.fitting import check_devices, choose_device  # late: it brings the libraries of training
+
+    try:
+        check_devices(choose_device(trainer.device), trainer.devices)
+    except ValueError as error:
+        yield str(error)
+
+
 def _notes(subject: Subject, texts_are_there: bool) -> list[str]:
     """What the estimate assumes, a line each."""
     config, corpus = subject.config, subject.corpus
@@ -203,8 +217,9 @@ def _notes(subject: Subject, texts_are_there: bool) -> list[str]:
     return notes
 
 
-def _method_notes(config: Config, estimate: CellEstimate) -> list[str]:
+def _method_notes(subject: Subject, estimate: CellEstimate) -> list[str]:
     """What is assumed of the concept methods."""
+    config = subject.config
     notes = [
         f"no formula is known for {each.name} ({each.target}): it is counted as CLVQ-VAE with "
         f"{config.quantizer.codebook_size} concepts"
@@ -212,9 +227,25 @@ def _method_notes(config: Config, estimate: CellEstimate) -> list[str]:
         if not is_known(each)
     ]
     trainer = config.trainer
-    if trainer.patience < trainer.max_epochs and any(each.trains for each in estimate.methods):
+    trains = any(each.trains for each in estimate.methods)
+    if trainer.patience < trainer.max_epochs and trains:
         notes.append(f"all {trainer.max_epochs} epochs are counted: early stopping may end training sooner")
+    if trainer.devices > 1 and trains:
+        notes.append(_several(trainer.devices, subject.device))
     return notes
+
+
+def _several(processes: int, device: str) -> str:
+    """What is assumed of processes that train together."""
+    if device == "cpu":
+        return (
+            f"trainer.devices={processes}: {processes} processes train a concept model together and share the "
+            "cores, which is no faster than one; the memory of all of them is counted"
+        )
+    return (
+        f"trainer.devices={processes}: {processes} GPUs are assumed to train a concept model "
+        f"{processes * GPU_EFFICIENCY:.1f} times as fast as one; memory of the GPU is that of the first"
+    )
 
 
 def _assumed(config: Config, corpus: Corpus) -> str:

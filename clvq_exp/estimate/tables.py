@@ -45,6 +45,7 @@ def _cell_as_json(cell: EstimatedCell) -> dict[str, Any]:
         "method": config.baseline["name"],
         "methods": _methods_as_json(cell),
         "seeds": list(config.seeds),
+        "processes": config.trainer.devices,
         "steps": {
             step: {
                 "seconds": cell.alone.seconds[step],

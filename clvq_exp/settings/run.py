@@ -323,4 +323,4 @@ class LoggerSettings:
     project: str = "clvq_exp"
     """W&B project."""
     group: str | None = None
-    """W&B group, a sweep's name."""
+    """W&B group; None for the name of the sweep that the cell is part of, or of the cell where it runs alone."""

@@ -258,6 +258,14 @@ class SparseModel(ConceptModel):
         self.summary = read_summary(folder)
         return self
 
+    def to(self: Model, device: torch.device) -> Model:
+        """Move the network and the means of its neurons' words; returns self."""
+        self._network = self.network.to(device)
+        if self._member_means is not None and self._member_counts is not None:
+            self._member_means = self._member_means.to(device)
+            self._member_counts = self._member_counts.to(device)
+        return self
+
     def _of_tensors(self, tensors: dict[str, Tensor]) -> SparseNetwork:
         neurons, width = tensors["encoder_weight"].shape
         network = SparseNetwork(width, neurons, self._k, seed=0)

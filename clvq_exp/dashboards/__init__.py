@@ -1,0 +1,1 @@
+"""Dashboards in Weights & Biases as plain data; `workspaces.py` alone knows W&B's own objects."""
