@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable
@@ -22,8 +20,8 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from clvq_exp.artifacts import read_json, write_json
+from clvq_exp.lifetime import end_with_parent
 
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 Rows = TypeVar("Rows")
 
 
@@ -192,8 +190,7 @@ def _begin_beside(index: int, meeting: _Meeting, work: Callable[..., None], argu
 
 def _settle_in(rank: int, meeting: _Meeting) -> None:
     """End with the first process; take this rank's threads and GPU."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    end_with_parent()
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0")
     torch.set_num_threads(meeting.threads)
     if meeting.device_type == "cuda":

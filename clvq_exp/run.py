@@ -5,12 +5,9 @@ Launchers hand `job` to other processes, which import this module by its name: s
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from clvq_exp.config import Config, check
+from clvq_exp.lifetime import end_with_parent
 from clvq_exp.report.text_safety import visible
 from clvq_exp.resolvers import register
 from clvq_exp.sweep_end import forget_failure, note_failure, tell_unfinished
@@ -35,7 +33,6 @@ log = logging.getLogger(__name__)
 
 CONFIG_NAME = "config"
 """Of the primary configuration, where the command line names no other."""
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _QUIET = (
     "pytorch_lightning.utilities.rank_zero",
     "pytorch_lightning",
@@ -152,11 +149,8 @@ def _end_with_the_sweep() -> None:
     It would go on for the cells that it was given, hours each, beside those of the sweep that is started again.
     """
     parent = multiprocessing.parent_process()
-    if parent is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent.pid:  # it ended before it was asked for
-        os.kill(os.getpid(), signal.SIGKILL)
+    if parent is not None:
+        end_with_parent(parent.pid)
 
 
 _LAUNCHERS = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,8 +76,8 @@ def concepts(*overrides: str, device: str = "cpu") -> StepMemory:
     return estimate_cell(subject("layer_pair=0-4", *overrides, device=device)).memory["concepts"]
 
 
-def steps_of(*overrides: str, device: str = "cpu") -> dict[str, StepMemory]:
-    return dict(estimate_cell(subject("layer_pair=0-4", *overrides, device=device)).memory)
+def steps_of(*overrides: str, **changed: Any) -> dict[str, StepMemory]:
+    return dict(estimate_cell(subject("layer_pair=0-4", *overrides, **changed)).memory)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -109,7 +110,7 @@ def test_memory__of_a_gpu_is_that_of_the_first_where_the_run_has_its_own() -> No
 def test_memory__of_other_steps_lacks_what_a_fit_would_have_left() -> None:
     one, two = steps_of(*method("none")), steps_of(*method("none"), TWO)
     (needs,) = needs_of(*method("none")).values()
-    for step in ("language_model", "activations", "attribution"):
+    for step in ("language_model", "activations"):  # these texts are one part of extraction
         assert two[step] == one[step]
     for step in ("ablation", "intervention", "report"):
         assert one[step].host - two[step].host == needs.memory.left > 0
@@ -171,13 +172,14 @@ def several(cell: EstimatedCell) -> list[str]:
 def test_notes__say_what_is_assumed_of_several_processes(
     estimated: Callable[..., EstimatedCell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert several(estimated(CPU)) == several(estimated(CPU, TWO, "baseline=kmeans_codes")) == []
-    (note,) = several(estimated(CPU, TWO))
-    assert note.startswith("trainer.devices=2: 2 processes train a concept model together and share the cores")
+    assert several(estimated(CPU)) == []
+    for method in ("none", "kmeans_codes"):
+        (note,) = several(estimated(CPU, TWO, f"baseline={method}"))
+        assert note.startswith("trainer.devices=2: 2 processes share the cores, which is no faster than one")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     (note,) = several(estimated("trainer.device=cuda", FOUR))
-    assert "4 GPUs are assumed to train a concept model 3.2 times as fast as one" in note
+    assert "4 GPUs are assumed to extract, attribute and train 3.2 times as fast as one" in note
 
 
 def test_json__says_how_many_processes_train_and_what_one_takes(estimated: Callable[..., EstimatedCell]) -> None:
@@ -234,3 +236,30 @@ def test_machine__of_several_gpus_the_smallest_counts(monkeypatch: pytest.Monkey
         assert (room.gpu_free, room.gpu) == (free, whole)
     spread = memory_room("cuda", spread=True)
     assert (spread.gpu_free, spread.gpu) == (9, 240)
+
+
+# ---------------------------------------------------------------- the language model's steps
+
+
+def test_beside__the_first_works_too_and_the_others_open_the_model() -> None:
+    assert Processes(1, "cpu").beside_seconds(1000, opening=5) == 1000
+    assert Processes(4, "cpu", threads=8).beside_seconds(1000, 5) == 1000 + 3 * (START_SECONDS + 5) / 4
+    assert Processes(4, "cuda").beside_seconds(1000, 5) == 1000 / (4 * GPU_EFFICIENCY) + START_SECONDS + 5
+    assert Processes(3, "cuda").beside_memory(StepMemory(100, 50), StepMemory(10, 50)) == (120, 50)
+
+
+def test_parts__are_the_most_that_can_be_shared() -> None:
+    assert Processes(4).at_most(3).world == 3
+    assert Processes(4).at_most(9).world == 4
+    assert Processes(4).at_most(0).world == 1
+
+
+def test_language_model__is_read_by_all_processes_that_have_a_part() -> None:
+    many = corpus(n=2000)  # and 60 others: three parts of extraction; 50 dev sentences: two of attribution
+    one, four = (steps_of(*given, of=many) for given in ((), (FOUR,)))
+    for step, world in (("activations", 3), ("attribution", 2)):
+        other = one[step].host - memory.SHARED_LIBRARIES
+        assert four[step].host == one[step].host + (world - 1) * other
+    spread = subject("layer_pair=0-4", FOUR, "model.device_map=auto", of=many, device="cuda")
+    assert spread.extracting.world == spread.attributing.world == 1
+    assert spread.processes.world == 4, "concept models are trained by all"

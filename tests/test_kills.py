@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from running import call, command, environment, tiny_cell
 
-from clvq_exp.artifacts import verify
-
 SMALL_PARTS = {
     "clvq_exp.activations.layer_pass:PART": 30,
     "clvq_exp.explanations.word_attributions:PART": 10,
@@ -127,34 +125,3 @@ def test_killed_at_random_moments__ends_with_the_same_metrics(
     last = call(folder, *arguments)
     assert last.code == 0, last.err
     assert (folder / "run" / "metrics.json").read_bytes() == expected
-
-
-@pytest.mark.slow
-def test_eight_processes_at_once__make_each_artifact_once_and_agree(
-    tmp_path: Path, reviews: Path, base_encoder: Path
-) -> None:
-    """Four share a run folder, four have their own; all share a cache."""
-    cache = tmp_path / "cache"
-    folders = [tmp_path / ("shared" if index < 4 else f"process{index}") for index in range(8)]
-    started = []
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
-        started.append(
-            subprocess.Popen(
-                command(*tiny_cell(base_encoder, reviews), "hydra.run.dir=run"),
-                cwd=folder,
-                env=environment(cache),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [process.communicate(timeout=400)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * 8, outputs
-    assert len({(folder / "run" / "metrics.json").read_bytes() for folder in folders}) == 1
-    for folder in set(folders):
-        verify(folder / "run")
-    assert [sum("nothing is run" in output for output in part) for part in (outputs[:4], outputs[4:])] == [3, 0]
-    # fine-tuning says once how it went: the other seven processes took what the first one made
-    assert sum("fine-tuned" in output for output in outputs) == 1
-    assert not list(cache.rglob("*.partial"))

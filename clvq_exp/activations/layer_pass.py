@@ -24,13 +24,12 @@ from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.recipe import ModelProcesses
 from clvq_exp.memory import give_back
-from clvq_exp.parts import Ledger
+from clvq_exp.parts import EXTRACTED, Ledger
 from clvq_exp.ranks import Ranks
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, Split
 
-PART = 1024
-"""Sentences of a part, at least: what a killed run does again at most."""
+PART = EXTRACTED
 
 
 class Part(NamedTuple):

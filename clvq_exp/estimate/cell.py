@@ -72,6 +72,8 @@ def _activations(subject: Subject, names: Names) -> list[Part]:
     config, network, corpus = subject.config, subject.network, subject.corpus
     layers = sizes.store_layers(config)
     seconds = work.extraction_seconds(config, network, corpus, subject.rates, max(layers))
+    opening = work.loading_seconds(sizes.weights_bytes(config, network))
+    seconds = subject.extracting.beside_seconds(seconds, opening)
     of_layer = sizes.layer_bytes(config, network, corpus)
     return [
         Part(ACTIVATIONS, fingerprint([names.store, "pass", layers]), seconds),
@@ -83,11 +85,13 @@ def _activations(subject: Subject, names: Names) -> list[Part]:
 def _attribution(subject: Subject, names: Names) -> list[Part]:
     corpus = subject.corpus
     budget = subject.config.trainer.sentences
+    opening = work.loading_seconds(sizes.weights_bytes(subject.config, subject.network))
     parts: list[Part] = []
     for split, words in (("dev", corpus.dev), (f"refit {budget.refit}", corpus.refit)):
         seconds = work.attribution_seconds(
             subject.config, subject.network, words, corpus.tokens.of(words), subject.rates
         )
+        seconds = subject.attributing.beside_seconds(seconds, opening)
         kept = 12 * int(words.sum()) + 50 * len(words)
         parts.append(Part(ATTRIBUTION, fingerprint([names.attribution, split]), seconds, kept))
     return parts

@@ -86,6 +86,8 @@ def step_memory(subject: Subject, methods: Sequence[MethodNeeds]) -> dict[str, S
         step: both(_interpreter(subject, step in _WITH_LIBRARIES), _work(subject, needed, on_host.get(step, 0)))
         for step, needed in on_device.items()
     }
+    for step, together in ((ACTIVATIONS, subject.extracting), (ATTRIBUTION, subject.attributing)):
+        found[step] = together.beside_memory(found[step], _without_shared(found[step]))
     fits = largest(fit_memory(subject, methods, each) for each in methods)
     return {step: fits if step == CONCEPTS else found[step] for step in STEPS}
 
@@ -103,9 +105,15 @@ def fit_memory(subject: Subject, methods: Sequence[MethodNeeds], method: MethodN
     waiting, fit = both(own, _work(subject, held, 0)), _work(subject, needs.fit, needs.fit_host)
     if together.world == 1 or not method.trains:
         return Processes().memory(waiting, own, fit)
-    started = StepMemory(own.host - SHARED_LIBRARIES, own.gpu)
-    training = together.memory(waiting, started, _work(subject, needs.training, needs.fit_host))
-    return largest([training, both(both(waiting, started), fit)])  # the first finishes what all have trained
+    training = together.memory(waiting, _without_shared(own), _work(subject, needs.training, needs.fit_host))
+    return largest(
+        [training, both(both(waiting, _without_shared(own)), fit)]
+    )  # the first finishes what all have trained
+
+
+def _without_shared(process: StepMemory) -> StepMemory:
+    """What a further process like this one takes beside it."""
+    return StepMemory(process.host - SHARED_LIBRARIES, process.gpu)
 
 
 def _interpreter(subject: Subject, libraries: bool) -> StepMemory:

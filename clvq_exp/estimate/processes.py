@@ -46,6 +46,33 @@ class Processes(NamedTuple):
             return shared + self.world * each + min(self.world, self.threads) * (alone + on_processor)
         return shared / (self.world * GPU_EFFICIENCY) + each + alone + self.threads * on_processor
 
+    def at_most(self, parts: int) -> Processes:
+        """Those that have a part of some work to do."""
+        return self._replace(world=max(1, min(self.world, parts)))
+
+    def beside_seconds(self, shared: float, opening: float) -> float:
+        """How long a step takes of which the run's own process does its share, like those that it starts.
+
+        Args:
+            shared: work of which each does its part, as in `seconds`.
+            opening: what a further process reads before it works.
+        """
+        if self.world == 1:
+            return shared
+        started = START_SECONDS + opening
+        if self.device == "cpu":
+            return shared + (self.world - 1) * started / min(self.world, self.threads)
+        return shared / (self.world * GPU_EFFICIENCY) + started
+
+    def beside_memory(self, own: StepMemory, other: StepMemory) -> StepMemory:
+        """Peak memory of such a step, in bytes; of the GPUs the first is meant.
+
+        Args:
+            own: of the run's own process.
+            other: of each that it starts.
+        """
+        return StepMemory(own.host + (self.world - 1) * other.host, own.gpu)
+
     def joining_seconds(self, weights: int, steps: int) -> float:
         """What each of several processes does in a fit beside its part of the training.
 

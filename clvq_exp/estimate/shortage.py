@@ -174,7 +174,8 @@ def _memory_lines(config: Config, needs: CellEstimate) -> Iterator[str]:
             continue
         heaviest = _heaviest(needs, field)
         ways = [f"lower {_ADVICE.get(step) or heaviest.lowered_by}"]
-        several = step == CONCEPTS and heaviest.trains and devices > 1
+        shared = step in (ACTIVATIONS, ATTRIBUTION) or (step == CONCEPTS and heaviest.trains)
+        several = shared and devices > 1
         if several and field == "host":
             ways.insert(0, "lower trainer.devices")
         if config.model.number_format is NumberFormat.float32:
@@ -182,7 +183,8 @@ def _memory_lines(config: Config, needs: CellEstimate) -> Iterator[str]:
         if field == "gpu":
             ways.append("lower trainer.resident_gib")
             ways += ["set model.device_map=auto"] if config.model.device_map is None else []
-        who = f" in {devices} processes and the run's own" if several else ""
+        others = " and the run's own" if step == CONCEPTS else ""
+        who = f" in {devices} processes{others}" if several else ""
         yield (
             f"{name}: the step {step.replace('_', ' ')} takes about {memory(needed)}{who}, and {memory(free)} are "
             f"free: {', or '.join(ways)}"

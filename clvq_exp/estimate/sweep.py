@@ -227,23 +227,22 @@ def _method_notes(subject: Subject, estimate: CellEstimate) -> list[str]:
         if not is_known(each)
     ]
     trainer = config.trainer
-    trains = any(each.trains for each in estimate.methods)
-    if trainer.patience < trainer.max_epochs and trains:
+    if trainer.patience < trainer.max_epochs and any(each.trains for each in estimate.methods):
         notes.append(f"all {trainer.max_epochs} epochs are counted: early stopping may end training sooner")
-    if trainer.devices > 1 and trains:
+    if trainer.devices > 1:
         notes.append(_several(trainer.devices, subject.device))
     return notes
 
 
 def _several(processes: int, device: str) -> str:
-    """What is assumed of processes that train together."""
+    """What is assumed of processes that share work."""
     if device == "cpu":
         return (
-            f"trainer.devices={processes}: {processes} processes train a concept model together and share the "
-            "cores, which is no faster than one; the memory of all of them is counted"
+            f"trainer.devices={processes}: {processes} processes share the cores, which is no faster than one; "
+            "the memory of all of them is counted"
         )
     return (
-        f"trainer.devices={processes}: {processes} GPUs are assumed to train a concept model "
+        f"trainer.devices={processes}: {processes} GPUs are assumed to extract, attribute and train "
         f"{processes * GPU_EFFICIENCY:.1f} times as fast as one; memory of the GPU is that of the first"
     )
 

@@ -19,12 +19,11 @@ from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.explanations.attribution import SentenceAttribution, attribute, attributed_layer
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.recipe import ModelProcesses
-from clvq_exp.parts import Ledger
+from clvq_exp.parts import ATTRIBUTED, Ledger
 from clvq_exp.ranks import Ranks
 from clvq_exp.settings import AttributionSettings
 
-PART = 32
-"""Sentences of a part: what a killed run does again at most, a quarter of an hour of a decoder on one core."""
+PART = ATTRIBUTED
 _WORDS = "words.parquet"
 _SENTENCES = "sentences.parquet"
 _WORDS_SCHEMA = pa.schema([("word_row", pa.int64()), ("score", pa.float32())])
