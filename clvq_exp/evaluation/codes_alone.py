@@ -13,6 +13,9 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.settings import LayerPair, Split
 
+BLOCK = 1024
+"""Words at once: each takes several numbers of eight bytes a dimension."""
+
 
 class CodesAlone(NamedTuple):
     """Shares of the validation words' variance about the mean of the training words; below 0 is worse than it."""
@@ -64,7 +67,7 @@ def _words(
     model: ConceptModel, store: ActivationStore, pair: LayerPair, split: Split
 ) -> Iterator[tuple[Int64[Tensor, " n"], Float64[Tensor, "n d"]]]:
     """First concept and upper-layer activation of the words of a split, in blocks."""
-    lower, upper = (store.iterate_words(layer, (split,)) for layer in (pair.lower, pair.upper))
+    lower, upper = (store.iterate_words(layer, (split,), BLOCK) for layer in (pair.lower, pair.upper))
     for (_, source), (_, target) in zip(lower, upper, strict=True):
         yield model.assign(source)[:, 0].cpu(), target.double()
 
