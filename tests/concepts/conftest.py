@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sparse_models import Settings, autoencoder, fit_run
 from stores import cut_sentences, write_store
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.base import ConceptSettings
+from clvq_exp.concepts.sparse.autoencoder import SparseAutoencoder
 from clvq_exp.settings import (
     DecoderMemory,
     DecoderSettings,
@@ -82,3 +84,19 @@ def make_store() -> Callable[..., ActivationStore]:
 @pytest.fixture
 def settings() -> Callable[..., ConceptSettings]:
     return concept_settings
+
+
+@pytest.fixture(scope="session")
+def fitted_once() -> dict[str, SparseAutoencoder]:
+    return {}
+
+
+@pytest.fixture
+def fitted(
+    store: ActivationStore, settings: Settings, tmp_path: Path, fitted_once: dict[str, SparseAutoencoder]
+) -> SparseAutoencoder:
+    """A sparse autoencoder, fitted once: the store of each test holds the same words."""
+    if "model" not in fitted_once:
+        fitted_once["model"] = autoencoder(settings)
+        fitted_once["model"].fit(fit_run(store, tmp_path / "fitted"))
+    return fitted_once["model"]

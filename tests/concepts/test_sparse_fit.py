@@ -37,22 +37,6 @@ from clvq_exp.run_folder import write_training_tables
 from clvq_exp.settings import Split
 
 
-@pytest.fixture(scope="module")
-def fitted_once() -> dict[str, Any]:
-    return {}
-
-
-@pytest.fixture
-def fitted(
-    store: ActivationStore, settings: Settings, tmp_path: Path, fitted_once: dict[str, Any]
-) -> SparseAutoencoder:
-    """Fitted once for all tests of this file: the store of each test holds the same words."""
-    if "model" not in fitted_once:
-        fitted_once["model"] = autoencoder(settings)
-        fitted_once["model"].fit(fit_run(store, tmp_path / "fitted"))
-    return fitted_once["model"]
-
-
 def test_fit__learns_and_reports(fitted: SparseAutoencoder, store: ActivationStore) -> None:
     summary = fitted.summary
     assert [record["epoch"] for record in summary.history] == [0, 1, 2, 3]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -33,22 +32,6 @@ from clvq_exp.concepts.sparse import model as sparse_model
 from clvq_exp.concepts.sparse.autoencoder import SparseAutoencoder
 from clvq_exp.run_folder import write_assignments
 from clvq_exp.settings import Split
-
-
-@pytest.fixture(scope="module")
-def fitted_once() -> dict[str, Any]:
-    return {}
-
-
-@pytest.fixture
-def fitted(
-    store: ActivationStore, settings: Settings, tmp_path: Path, fitted_once: dict[str, Any]
-) -> SparseAutoencoder:
-    """Fitted once for all tests of this file: the store of each test holds the same words."""
-    if "model" not in fitted_once:
-        fitted_once["model"] = autoencoder(settings)
-        fitted_once["model"].fit(fit_run(store, tmp_path / "fitted"))
-    return fitted_once["model"]
 
 
 def test_assign__most_active_neurons_first_then_minus_one(settings: Settings) -> None:
