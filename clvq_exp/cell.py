@@ -87,10 +87,10 @@ class _Cell:
             make_method(method, config)
 
     def run(self) -> dict[str, Any]:
-        model, tuned = self.language_model()
+        model, tuned, processes = self.language_model()
         self.asked = model.asked
-        store = self.activations(model)
-        explained = self.salient_words(model, store)
+        store = self.activations(model, processes)
+        explained = self.salient_words(model, store, processes)
         models, sources = self.concepts(store)
         ablations = self.ablations(model, store, models, explained)
         specific, alone = self.specificity(store, models)
@@ -100,8 +100,8 @@ class _Cell:
         self.write(store, models, sources, explained, ablations, specific, metrics)
         return metrics
 
-    def language_model(self) -> tuple[LanguageModel, dict[str, Any] | None]:
-        """The fine-tuned model and what fine-tuning measured."""
+    def language_model(self) -> tuple[LanguageModel, dict[str, Any] | None, ModelProcesses]:
+        """The fine-tuned model, what fine-tuning measured, and the processes that run the model."""
         config, ready = self.config, self.ready
         with self.steps.step("language_model"):
             folder, tuned = ready.model_folder, None
@@ -136,11 +136,12 @@ class _Cell:
                     resumable=True,
                 )
                 folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
-            self.processes = self._processes(folder)
-            return self.processes.recipe.open(self.device), tuned
+            recipe = self._recipe(folder)
+            alone = recipe.settings.device_map is not None  # spread over all GPUs already
+            return recipe.open(self.device), tuned, ModelProcesses(recipe, 1 if alone else config.trainer.devices)
 
-    def _processes(self, folder: Path) -> ModelProcesses:
-        """Those that run the language model of a folder; one spread over all GPUs by this one alone."""
+    def _recipe(self, folder: Path) -> ModelRecipe:
+        """How the language model of a folder is opened; GGUF weights are converted once."""
         config, settings = self.config, self.config.model
         if settings.gguf_file is not None:
             inputs = {"model": self.ready.model_fingerprint, "transformers": version("transformers")}
@@ -149,10 +150,9 @@ class _Cell:
             )
             settings = replace(settings, gguf_file=None)
         task = Task(tuple(self.ready.texts.label_names), config.dataset.prompt, tuple(config.dataset.label_words))
-        world = config.trainer.devices if settings.device_map is None else 1
-        return ModelProcesses(ModelRecipe(folder, settings, task), world)
+        return ModelRecipe(folder, settings, task)
 
-    def activations(self, model: LanguageModel) -> ActivationStore:
+    def activations(self, model: LanguageModel, processes: ModelProcesses) -> ActivationStore:
         """Both layers of the pair, and the further ones asked for."""
         config, texts = self.config, self.ready.texts
         for layer, key in ((self.pair.lower, "layer_pair.lower"), (self.pair.upper, "layer_pair.upper")):
@@ -169,9 +169,11 @@ class _Cell:
         with self.steps.step("activations"):
             layers = [self.pair.lower, self.pair.upper, *config.activations.layers]
             limit = config.model.max_length
-            return extract(self.cache, model, splits, layers, config.activations, limit, self.processes)
+            return extract(self.cache, model, splits, layers, config.activations, limit, processes)
 
-    def salient_words(self, model: LanguageModel, store: ActivationStore) -> dict[Split, Explained]:
+    def salient_words(
+        self, model: LanguageModel, store: ActivationStore, processes: ModelProcesses
+    ) -> dict[Split, Explained]:
         """Attribution of the dev sentences, and of training sentences for the refit probe."""
         config = self.config
         n_refit = config.trainer.sentences.refit
@@ -185,7 +187,7 @@ class _Cell:
             for split, sentences in chosen.items():
                 settings = config.attribution
                 attributions = attribute_sentences(
-                    self.cache, model, store, sentences, settings, self.pair.lower, self.processes
+                    self.cache, model, store, sentences, settings, self.pair.lower, processes
                 )
                 salient = choose_salient_words(
                     attributions, store, settings.sentence_token_can_be_salient, settings.salient_by

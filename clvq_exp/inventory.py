@@ -7,6 +7,7 @@ run folder of one of its cells is there; that of another machine counts as there
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 import time
@@ -170,13 +171,14 @@ def _held(folder: Path, users: Mapping[str, list[CellEntry]]) -> Held:
     else:
         state = State.finished if (folder / MANIFEST).is_file() else State.unsealed
     size, changed = 0, 0.0
-    for path in [folder, *folder.rglob("*")]:
-        try:
-            facts = path.stat()
-        except FileNotFoundError:  # its maker is at work
-            continue
-        size += 0 if path.is_dir() else facts.st_size
-        changed = max(changed, facts.st_mtime)
+    for place, _, files in os.walk(folder):  # passes over a folder that its maker has just moved away
+        for path in (Path(place), *(Path(place, name) for name in files)):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:  # so with a file
+                continue
+            size += 0 if path.is_dir() else facts.st_size
+            changed = max(changed, facts.st_mtime)
     kind, name = folder.parent.name, folder.name.removesuffix(WORKING)
     return Held(kind, folder, state, size, changed, tuple(users.get(f"{kind}/{name}", ())))
 

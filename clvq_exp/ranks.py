@@ -123,6 +123,8 @@ def run_on_ranks(world: int, device_type: str, work: Callable[..., None], *argum
 def share_out(world: int, device_type: str, work: Callable[..., None], *arguments: Any) -> None:
     """Run a function in this process and in new ones beside it, each on its share; they send each other nothing.
 
+    What goes wrong in another process is raised once this one has done its own share.
+
     Args:
         world: how many processes, with this one, which is the first.
         device_type: `cpu`, where they share the cores, or `cuda`, where each has the GPU of its rank.

@@ -137,6 +137,24 @@ def test_what_is_being_made__never_goes(filled: Filled) -> None:
     assert filled.killed in folders(removable(inventory(filled.root), ALL))
 
 
+def test_what_its_maker_moves_away_meanwhile__is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = tmp_path / "things" / "1.partial" / "inner"
+    half.mkdir(parents=True)
+    (half / "part").write_text("12345")
+    own = os.scandir
+
+    def scandir(path: str | Path | int = ".") -> Any:
+        if path in (half, str(half)) and half.exists():
+            shutil.rmtree(half)
+        return own(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (held,) = inventory(tmp_path)
+    assert (held.state, held.size) == (State.working, 0)
+
+
 def test_older_than__counts_days_since_the_last_change(filled: Filled) -> None:
     three_days_ago = time.time() - 3 * 86_400
     for path in (filled.unused, *filled.unused.iterdir()):

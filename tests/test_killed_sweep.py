@@ -71,10 +71,13 @@ class Place(NamedTuple):
     @property
     def finished(self) -> dict[Path, tuple[int, int]]:
         """Run folders that are sealed, below this one; inode and time of the seal tell it from a later one."""
-        found = self.folder.glob(f"outputs/**/{MANIFEST}")
-        return {
-            path.parent.relative_to(self.folder): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found
-        }
+        found: dict[Path, tuple[int, int]] = {}
+        for folder, _, files in os.walk(self.folder / "outputs"):  # passes over what is moved away meanwhile
+            if MANIFEST in files:
+                with contextlib.suppress(FileNotFoundError):
+                    seal = (Path(folder) / MANIFEST).stat()
+                    found[Path(folder).relative_to(self.folder)] = (seal.st_ino, seal.st_mtime_ns)
+        return found
 
     def done(self) -> Counter[str]:
         """Marks by what was done."""

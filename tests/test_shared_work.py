@@ -22,7 +22,7 @@ from clvq_exp.explanations.word_attributions import WordAttributions, attribute_
 from clvq_exp.language_models.base import LanguageModel, LanguageModelError
 from clvq_exp.language_models.encoder import EncoderModel
 from clvq_exp.language_models.prompt import Task
-from clvq_exp.language_models.recipe import ModelProcesses, ModelRecipe
+from clvq_exp.language_models.recipe import ALONE, ModelProcesses, ModelRecipe
 from clvq_exp.ranks import RankError
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, AttributionSettings, Split
@@ -55,7 +55,7 @@ def recipe(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRecipe:
 
 
 def made(
-    cache: ArtifactCache, model: LanguageModel, processes: ModelProcesses | None
+    cache: ArtifactCache, model: LanguageModel, processes: ModelProcesses
 ) -> tuple[ActivationStore, WordAttributions]:
     store = extract(
         cache, model, {Split.dev: SENTENCES}, [1, 3], ActivationSettings(batch_tokens=64), 64, processes
@@ -89,7 +89,7 @@ def test_two_processes__make_the_bytes_of_one_and_each_a_share(
     alone, together = ArtifactCache(tmp_path / "alone"), ArtifactCache(tmp_path / "together")
     model = recipe.open(CPU)
     sizes = batches(monkeypatch)
-    made(alone, model, None)
+    made(alone, model, ALONE)
     assert sum(sizes) == 40
     sizes.clear()
     made(together, model, ModelProcesses(recipe, 2))
@@ -108,9 +108,9 @@ def test_killed_process__leaves_the_parts_of_the_others(
         made(cache, model, ModelProcesses(Dying(*recipe), 2))
     own = sum(sizes)
     assert 8 <= own <= 32
-    made(cache, model, None)
+    made(cache, model, ALONE)
     assert sum(sizes) == 40, "what this process had finished is not made again"
-    made(whole, model, None)
+    made(whole, model, ALONE)
     assert contents(cache) == contents(whole)
 
 

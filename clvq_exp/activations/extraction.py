@@ -13,7 +13,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.activations.tables import write_tables
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.language_models.recipe import ModelProcesses
+from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, SentencePooling, Split, StoreDtype, SubWord
 
@@ -43,7 +43,7 @@ def extract(
     layers: Sequence[int],
     settings: ActivationSettings,
     max_length: int,
-    processes: ModelProcesses | None = None,
+    processes: ModelProcesses = ALONE,
 ) -> ActivationStore:
     """The store of these sentences at these layers; only what is missing is computed.
 
@@ -56,7 +56,7 @@ def extract(
         layers: layers to hold, 0 to the model's last.
         settings: sub-word, number format and batch size.
         max_length: the model's limit, part of the fingerprint.
-        processes: those that share the pass; None is this one alone. The store is the same.
+        processes: those that share the pass; the store is the same, however many.
 
     Raises:
         ActivationError: activations that are not finite or do not fit the number format.

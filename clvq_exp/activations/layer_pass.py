@@ -22,7 +22,7 @@ from clvq_exp.activations.store import LAYER_FACTS, read_sentence_table
 from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import write_json
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.language_models.recipe import ModelProcesses
+from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.memory import give_back
 from clvq_exp.parts import EXTRACTED, Ledger
 from clvq_exp.ranks import Ranks
@@ -80,23 +80,20 @@ class LayerWork(NamedTuple):
         return found
 
 
-def run_layers(model: LanguageModel, work: LayerWork, processes: ModelProcesses | None = None) -> None:
+def run_layers(model: LanguageModel, work: LayerWork, processes: ModelProcesses = ALONE) -> None:
     """Run all sentences in batches of like length and write each layer as it goes.
 
     Args:
         model: the language model.
         work: sentences, layers and where they go.
-        processes: those that share the work; None is this one alone.
+        processes: those that share the work.
 
     Raises:
         ActivationError: activations that are not finite or do not fit the number format.
         RankError: of several processes, one died.
     """
     missing = work.missing()
-    if processes is None:
-        fill_parts(model, missing, Ranks(), work)
-    else:
-        processes.share(model, missing, fill_parts, work)
+    processes.share(model, missing, fill_parts, work)
     n_words = int(read_sentence_table(work.tables).n_words.sum())
     for layer, out in work.folders.items():
         facts = {

@@ -93,12 +93,16 @@ def reference(protocol: str, model: str, dataset: str) -> Flat:
 
 
 @lru_cache
+def shipped_methods() -> Mapping[str, Flat]:
+    """Name and arguments of the concept methods of `conf/baseline/`, in the order of their files."""
+    paths = (path for path in (files("clvq_exp.conf") / "baseline").iterdir() if path.name.endswith(".yaml"))
+    found = [_yaml(path) for path in sorted(paths, key=lambda path: path.name)]
+    return {str(each["name"]): flat(each) for each in found}
+
+
 def method_reference(name: str) -> Flat:
     """The arguments of a concept method as `conf/baseline/` has them; empty for one that it does not have."""
-    for path in (files("clvq_exp.conf") / "baseline").iterdir():
-        if path.name.endswith(".yaml") and (found := _yaml(path)).get("name") == name:
-            return flat(found)
-    return {}
+    return shipped_methods().get(name, {})
 
 
 @lru_cache

@@ -19,6 +19,7 @@ from clvq_exp.concepts.chosen_words import ChosenWords
 from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
+from clvq_exp.concepts.trained_module import SAFE_START
 from clvq_exp.concepts.training import best_epoch, labelled, leave_to_the_first, train
 from clvq_exp.concepts.word_filter import filter_identity, trained_words
 from clvq_exp.settings import LayerPair, PerplexityOver, Split, TargetLayer, WordsOfConcepts
@@ -155,7 +156,7 @@ class ClvqVae(CodebookModel):
                     run,
                     f"the reconstruction loss {bypass.as_is:.4f} is no better than predicting the mean "
                     f"({bypass.mean_predictor:.4f}) at trainer.learning_rate="
-                    f"{self.settings.trainer.learning_rate:g}; 1e-3 is a safe start",
+                    f"{self.settings.trainer.learning_rate:g}; {SAFE_START}",
                 ),
             )
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
 
 from clvq_exp.collect.catalogue import LAYER_PAIR, METHOD, TABLES, RowsOf, TableSpec
 from clvq_exp.collect.measures import title_of
+from clvq_exp.collect.reference import shipped_methods
 from clvq_exp.dashboards.panels import Bars, Dashboard, Line, Panel, Scatter, Section, Setting
-from clvq_exp.report.access import mapping
 from clvq_exp.report.headline import CONDITIONS, HIGH, LOW, overlap_name
 from clvq_exp.report.run_logger import CELL
 
 _TWIN = "demo_"
 """Before the name of a sweep: the same on the embedded cell."""
+MAIN = "clvq_vae"
+"""The method that comes first."""
 MODEL, DATASET, LAYERS = Setting("model.name"), Setting("dataset.name"), Setting("run.layers")
 _LIVE = tuple(f"intervention/concept/{place}" for place in ("sentence_token", "salient_word", "all_words"))
 _OWN = Section(
@@ -168,17 +167,6 @@ def methods_of(spec: TableSpec) -> tuple[str, ...]:
     Args:
         spec: a table that sweeps no setting.
     """
-    return spec.methods or tuple(name for name, kind in _shipped() if kind in spec.kinds)
-
-
-@lru_cache
-def _shipped() -> tuple[tuple[str, str], ...]:
-    """Name and class of the methods of `conf/baseline/`, CLVQ-VAE first."""
-    import yaml
-
-    found: dict[str, str] = {}
-    for path in (files("clvq_exp.conf") / "baseline").iterdir():
-        if path.name.endswith(".yaml"):
-            given: dict[str, Any] = dict(mapping(yaml.safe_load(path.read_text(encoding="utf-8"))))
-            found[str(given["name"])] = str(given["_target_"]).rpartition(".")[2]
-    return tuple((name, found[name]) for name in sorted(found, key=lambda name: (name != "clvq_vae", name)))
+    kinds = {name: str(given["_target_"]).rpartition(".")[2] for name, given in shipped_methods().items()}
+    first_own = sorted(kinds, key=lambda name: (name != MAIN, name))
+    return spec.methods or tuple(name for name in first_own if kinds[name] in spec.kinds)

@@ -18,7 +18,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.explanations.attribution import SentenceAttribution, attribute, attributed_layer
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.language_models.recipe import ModelProcesses
+from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.parts import ATTRIBUTED, Ledger
 from clvq_exp.ranks import Ranks
 from clvq_exp.settings import AttributionSettings
@@ -65,7 +65,7 @@ def attribute_sentences(
     sentences: NDArray[np.int64],
     settings: AttributionSettings,
     layer: int = 0,
-    processes: ModelProcesses | None = None,
+    processes: ModelProcesses = ALONE,
 ) -> WordAttributions:
     """Attributions of some sentences of a store, made once; a killed run goes on behind its last part.
 
@@ -76,7 +76,7 @@ def attribute_sentences(
         sentences: rows of the sentences, ascending.
         settings: path, steps and tolerance, how words are scored.
         layer: layer l, where the path leads if `settings.at` asks for it.
-        processes: those that share the work; None is this one alone. The attributions are the same.
+        processes: those that share the work; the attributions are the same, however many.
 
     Raises:
         RankError: of several processes, one died.
@@ -130,13 +130,10 @@ class _Work(NamedTuple):
         return found
 
 
-def _make(model: LanguageModel, work: _Work, processes: ModelProcesses | None) -> None:
+def _make(model: LanguageModel, work: _Work, processes: ModelProcesses) -> None:
     ledger, parts = Ledger(work.out), work.parts()
     missing = [part for part in parts if not (ledger.has_file(part.words) and ledger.has_file(part.rows))]
-    if processes is None:
-        fill_parts(model, missing, Ranks(), work)
-    else:
-        processes.share(model, missing, fill_parts, work)
+    processes.share(model, missing, fill_parts, work)
     _join([part.words for part in parts], work.out / _WORDS, _WORDS_SCHEMA)
     _join([part.rows for part in parts], work.out / _SENTENCES, _SENTENCES_SCHEMA)
     for part in parts:

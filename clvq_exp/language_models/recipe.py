@@ -37,12 +37,10 @@ class ModelRecipe(NamedTuple):
 
 
 class ModelProcesses(NamedTuple):
-    """Processes of this machine that run one language model, each on its share of some work.
+    """Processes of this machine that run one language model, each on its share of some work."""
 
-    This process is the first; the others open the model by its recipe.
-    """
-
-    recipe: ModelRecipe
+    recipe: ModelRecipe | None = None
+    """By which all but this process, the first, open the model; None where there are no others."""
     world: int = 1
 
     def share(self, model: LanguageModel, todo: Sequence[Any], work: Callable[..., None], *arguments: Any) -> None:
@@ -57,12 +55,16 @@ class ModelProcesses(NamedTuple):
         Raises:
             RankError: a process was killed, or failed in a way that was not foreseen.
         """
-        if (world := min(self.world, len(todo))) > 1:
-            kind = model.device.type
-            held = _Held(self.recipe, kind, model)
-            share_out(world, kind, _on_share, held, todo, work, arguments)
-        else:
+        world = min(self.world, len(todo))
+        if world <= 1 or self.recipe is None:
             work(model, todo, Ranks(), *arguments)
+            return
+        kind = model.device.type
+        share_out(world, kind, _on_share, _Held(self.recipe, kind, model), todo, work, arguments)
+
+
+ALONE = ModelProcesses()
+"""This process without others."""
 
 
 class _Held:
