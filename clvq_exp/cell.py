@@ -16,6 +16,7 @@ from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
+from clvq_exp.concept_tables import Models, write_concept_tables
 from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.config import Config
 from clvq_exp.evaluation.codes_alone import CodesAlone, codes_alone
@@ -41,14 +42,13 @@ from clvq_exp.publishing import METRICS, publishing
 from clvq_exp.report.html import write_report
 from clvq_exp.report.run_logger import CELL, LoggedRun, finish, make_training_logger
 from clvq_exp.run_folder import (
-    Models,
     write_assignments,
     write_concept_models,
+    write_history,
     write_probes,
+    write_routed_words,
     write_salient_words,
     write_sentence_outcomes,
-    write_specificity,
-    write_training_tables,
 )
 from clvq_exp.settings import Split
 from clvq_exp.texts import evenly_spaced, store_sizes, subset
@@ -281,11 +281,12 @@ class _Cell:
                 write_text(folder / "config.yaml", self.ready.yaml)
                 write_concept_models(folder, sources)
                 write_probes(folder, ablations.probes)
-                write_training_tables(folder, models, store, layer)
+                write_history(folder, models)
+                write_concept_tables(folder, models, store, layer, self.ready.texts.label_names)
                 write_assignments(folder, main, store, layer)
                 parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
                 write_salient_words(folder, store, layer, next(iter(main.values())), parts)
-                write_specificity(folder, specific)
+                write_routed_words(folder, specific)
                 write_sentence_outcomes(
                     folder, ablations.outcomes, explained[Split.dev].salient.sentences, config.seeds
                 )

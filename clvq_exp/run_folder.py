@@ -16,16 +16,13 @@ from safetensors.torch import save_file
 
 from clvq_exp.activations.store import BLOCK, ActivationStore
 from clvq_exp.artifacts import MANIFEST
-from clvq_exp.concepts.base import ConceptModel, concept_counts
+from clvq_exp.concept_tables import Models
+from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.evaluation.faithfulness import Probes, RemovalOutcomes
 from clvq_exp.evaluation.specificity.figures import Specificity
-from clvq_exp.explanations.meanings import concept_words
 from clvq_exp.explanations.salient_words import SalientWords
 from clvq_exp.explanations.word_attributions import WordAttributions
 from clvq_exp.settings import Split
-
-Models = Mapping[str, Mapping[int, ConceptModel]]
-"""method -> seed -> fitted model."""
 
 
 def write_concept_models(folder: Path, sources: Mapping[int, Path]) -> None:
@@ -49,28 +46,15 @@ def write_probes(folder: Path, probes: Mapping[int, Probes]) -> None:
     save_file(tensors, folder / "probe.safetensors")
 
 
-def write_training_tables(folder: Path, models: Models, store: ActivationStore, layer: int) -> None:
-    """`history`, `code_use` and `concepts`."""
-    history: list[dict[str, Any]] = []
-    use: list[dict[str, Any]] = []
-    concepts: list[dict[str, Any]] = []
-    for method, of_seeds in models.items():
-        for seed, model in of_seeds.items():
-            name = {"method": method, "seed": seed}
-            history += [{**name, **record} for record in model.summary.history]
-            train = concept_counts(model, store, layer, Split.train).tolist()
-            dev = concept_counts(model, store, layer, Split.dev).tolist()
-            use += [
-                {**name, "code": code, "train_words": a, "dev_words": b}
-                for code, (a, b) in enumerate(zip(train, dev, strict=True))
-            ]
-            concepts += [
-                {**name, "concept": each.concept, "rank": each.rank, "word": each.word, "count": each.n_words}
-                for each in concept_words(model, store, layer)
-            ]
+def write_history(folder: Path, models: Models) -> None:
+    """`history`: the training curves."""
+    history = [
+        {"method": method, "seed": seed, **record}
+        for method, of_seeds in models.items()
+        for seed, model in of_seeds.items()
+        for record in model.summary.history
+    ]
     write_table(folder / "history.parquet", history, _HISTORY)
-    write_table(folder / "code_use.parquet", use, _CODE_USE)
-    write_table(folder / "concepts.parquet", concepts, _CONCEPTS)
 
 
 def write_assignments(
@@ -168,11 +152,9 @@ def write_sentence_outcomes(
                         writer.write_table(_in_schema(values, _SENTENCES))
 
 
-def write_specificity(folder: Path, found: Mapping[str, Specificity]) -> None:
-    """`code_purity` and `routed_words`."""
-    purity = [{"method": name, **row._asdict()} for name, each in found.items() for row in each.code_purity]
+def write_routed_words(folder: Path, found: Mapping[str, Specificity]) -> None:
+    """`routed_words`."""
     routed = [{"method": name, **row._asdict()} for name, each in found.items() for row in each.routed_words]
-    write_table(folder / "code_purity.parquet", purity, _CODE_PURITY)
     write_table(folder / "routed_words.parquet", routed, _ROUTED_WORDS)
 
 
@@ -207,16 +189,6 @@ _HISTORY = pa.schema(
         ("l0", pa.float64()),
         ("dead_neurons", pa.int64()),
         ("revived_codes", pa.int64()),
-    ]
-)
-_CODE_USE = pa.schema([*_METHOD, ("code", pa.int64()), ("train_words", pa.int64()), ("dev_words", pa.int64())])
-_CONCEPTS = pa.schema(
-    [
-        *_METHOD,
-        ("concept", pa.int64()),
-        ("rank", pa.int64()),
-        ("word", pa.string()),
-        ("count", pa.int64()),
     ]
 )
 _ASSIGNMENTS = pa.schema(
@@ -255,16 +227,6 @@ _ATTRIBUTIONS = pa.schema(
         ("word", pa.string()),
         ("special", pa.bool_()),
         ("attribution", pa.float64()),
-    ]
-)
-_CODE_PURITY = pa.schema(
-    [
-        *_METHOD,
-        ("code", pa.int64()),
-        ("words", pa.int64()),
-        ("label", pa.string()),
-        ("label_words", pa.int64()),
-        ("purity", pa.float64()),
     ]
 )
 _ROUTED_WORDS = pa.schema(

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from running import Call, call, tiny_cell
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = ROOT / "multirun_sweeps"
@@ -25,14 +27,15 @@ COLUMNS = {
     "history": "method seed epoch train_loss train_reconstruction train_commitment validation_loss "
     "validation_reconstruction validation_commitment perplexity codes_in_use alpha learning_rate "
     "train_sparsity validation_sparsity variance_explained l0 dead_neurons revived_codes",
-    "code_use": "method seed code train_words dev_words",
     "assignments": "seed sentence split position word code",
     "salient_words": "sentence id split text label prediction confidence position word special attribution "
     "convergence_delta logit_change steps code",
     "attributions": "sentence position word special attribution",
     "sentences": "method removal seed condition sentence correct",
-    "concepts": "method seed concept rank word count",
-    "code_purity": "method seed code words label label_words purity",
+    "concepts": "method seed concept train_words dev_words sentence_tokens train_sentences forms label_words "
+    "label purity nearest x y vector",
+    "concept_words": "method seed concept rank word count",
+    "concept_examples": "method seed concept split sentence id label position special before word after",
     "routed_words": "method seed word label against code n_words occurrences purity divergence",
 }
 REMOVALS = {"concept", "member_mean"}
@@ -233,23 +236,78 @@ def test_cell__its_files_agree_with_each_other(finished: Finished) -> None:
     assert len(words) == metrics["cell"]["words"]["stored"]
     joined = dev.merge(words, on=["sentence", "position"], suffixes=("", "_stored"))
     assert (joined["code"] == joined["code_stored"]).all()
-    use = pq.read_table(finished.folder / "code_use.parquet").to_pandas()
-    main = use[use["method"] == "clvq_vae"]
-    assert main["dev_words"].sum() == (words["split"] == "dev").sum()
     config = yaml.safe_load((finished.folder / "config.yaml").read_text(encoding="utf-8"))
     assert config["attribution"]["steps"] == 8
     assert config["decoder"]["memory"] == "encoder", "interpolations are resolved"
 
 
 def test_cell__concepts_count_the_training_words(finished: Finished) -> None:
-    words = pq.read_table(finished.folder / "assignments.parquet").to_pandas()
+    stored = pq.read_table(finished.folder / "assignments.parquet").to_pandas()
+    concepts = pq.read_table(finished.folder / "concepts.parquet").to_pandas()
+    words = pq.read_table(finished.folder / "concept_words.parquet").to_pandas()
+    main, of_main = (each[each["method"] == "clvq_vae"] for each in (concepts, words))
+    train, dev = (stored[stored["split"] == split] for split in ("train", "dev"))
+    spoken = train[train["position"] >= 0]
+    counts = spoken.groupby(["code", spoken["word"].str.casefold()]).size()
+    assert [counts[row.concept, row.word] for row in of_main.itertuples()] == of_main["count"].tolist()
+    assert (of_main.groupby("concept")["count"].first() == counts.groupby("code").max()).all()
+    assert len(of_main) == len(counts) == main["forms"].sum()
+
+    def per_concept(codes: Any) -> list[int]:
+        return np.bincount(codes, minlength=len(main)).tolist()
+
+    assert per_concept(train["code"]) == main["train_words"].tolist()
+    assert per_concept(dev["code"]) == main["dev_words"].tolist()
+    assert per_concept(train.loc[train["position"] < 0, "code"]) == main["sentence_tokens"].tolist()
+    assert per_concept(train.drop_duplicates(["sentence", "code"])["code"]) == main["train_sentences"].tolist()
+    assert [sum(each) for each in main["label_words"]] == per_concept(spoken["code"])
+
+
+def test_cell__purity_of_the_concepts_is_that_of_the_figures(finished: Finished) -> None:
+    metrics = metrics_of(finished.folder)
+    concepts = pq.read_table(finished.folder / "concepts.parquet").to_pandas()
+    held = concepts[(concepts["method"] == "clvq_vae") & concepts["label"].notna()]
+    figures = metrics["specificity"]["purity"]
+    assert len(held) == figures["codes"]
+    assert held["purity"].mean() == pytest.approx(figures["mean"])
+    most = held["label_words"].map(max)
+    assert (most / held["label_words"].map(sum)).tolist() == pytest.approx(held["purity"].tolist())
+    assert [
+        max(each) == each[metrics["cell"]["label_names"].index(name)]
+        for each, name in zip(held["label_words"], held["label"], strict=True)
+    ] == [True] * len(held)
+
+
+def test_cell__vectors_and_neighbours_are_those_of_the_codebook(finished: Finished) -> None:
     concepts = pq.read_table(finished.folder / "concepts.parquet").to_pandas()
     main = concepts[concepts["method"] == "clvq_vae"]
-    train = words[words["split"] == "train"]
-    counts = train.groupby(["code", train["word"].str.casefold()]).size()
-    assert [counts[row.concept, row.word] for row in main.itertuples()] == main["count"].tolist()
-    assert (main.groupby("concept")["count"].first() == counts.groupby("code").max()).all()
-    assert main["rank"].max() <= 9
+    vectors = np.stack(main["vector"])
+    codebook = load_file(finished.folder / "concept_model" / "seed_0" / "model.safetensors")["quantizer.codebook"]
+    assert np.array_equal(vectors, codebook.astype(np.float32))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    for row in main.itertuples():
+        assert [each["cosine"] for each in row.nearest] == pytest.approx(
+            [cosines[row.concept, each["concept"]] for each in row.nearest], abs=1e-5
+        )
+    assert main["x"].notna().tolist() == (main["train_words"] > 0).tolist()
+
+
+def test_cell__examples_stand_in_their_sentences(finished: Finished) -> None:
+    examples = pq.read_table(finished.folder / "concept_examples.parquet").to_pandas()
+    stored = pq.read_table(finished.folder / "assignments.parquet").to_pandas()
+    salient = pq.read_table(finished.folder / "salient_words.parquet").to_pandas().set_index("sentence")
+    joined = examples.merge(stored, on=["seed", "sentence", "position"], suffixes=("", "_stored"))
+    assert len(joined) == len(examples) > 0
+    assert (joined["concept"] == joined["code"]).all()
+    assert (joined["word"] == joined["word_stored"]).all()
+    known = examples[examples["sentence"].isin(salient.index)]
+    assert set(known["split"]) == {"train", "dev"}
+    for row in known.itertuples():
+        text = salient.loc[row.sentence, "text"]
+        around = [row.before, row.after] if row.special else [row.before, row.word, row.after]
+        assert " ".join(filter(None, around)) in " ".join(text.split())
+        assert salient.loc[row.sentence, "label"] == row.label
 
 
 def test_cell__keeps_no_key_of_the_environment(finished: Finished) -> None:

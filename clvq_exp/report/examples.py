@@ -81,7 +81,7 @@ def read_examples(folder: Path, metrics: Metrics, wanted: int) -> list[Example]:
     """The chosen dev sentences of a run.
 
     Args:
-        folder: the run folder, with `salient_words`, `attributions` and `concepts`.
+        folder: the run folder, with `salient_words`, `attributions` and `concept_words`.
         metrics: the content of `metrics.json`.
         wanted: how many sentences at most.
 
@@ -108,7 +108,7 @@ def _attributions(folder: Path, sentences: set[int]) -> dict[int, list[Row]]:
 def _concepts(folder: Path, metrics: Metrics) -> dict[int, list[tuple[str, int]]]:
     found: dict[int, list[tuple[str, int]]] = defaultdict(list)
     first = seeds(metrics)[:1]  # the seed that the codes of `salient_words` are from
-    rows = read_rows(folder, "concepts", method=main_method(metrics))
+    rows = read_rows(folder, "concept_words", method=main_method(metrics))
     for row in sorted(rows, key=lambda each: (each["concept"], each["rank"])):
         if not first or row["seed"] == first[0]:
             found[row["concept"]].append((shown(row["word"]), int(row["count"])))

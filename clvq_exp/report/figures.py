@@ -152,7 +152,7 @@ def code_use_figure(rows: Sequence[Row], metrics: Metrics) -> Figure | None:
     """Training words per code, sorted, on a log scale: bars for the first seed, lines for the others.
 
     Args:
-        rows: rows of `code_use`.
+        rows: rows of `concepts`.
         metrics: the content of `metrics.json`.
 
     Returns:
@@ -174,7 +174,7 @@ def code_use_figure(rows: Sequence[Row], metrics: Metrics) -> Figure | None:
             line = {"color": COLOURS[index % len(COLOURS)], "dash": DASHES[index % len(DASHES)], "width": 2}
             trace |= {"type": "scatter", "mode": "lines", "line": line}
         data.append(trace)
-    size = len({int(row["code"]) for row in own})
+    size = len({int(row["concept"]) for row in own})
     unused = [size - len(trace["y"]) for trace in data]
     parts = ", ".join(f"{count(value)} (seed {seed})" for value, seed in zip(unused, seeds, strict=True))
     caption = (

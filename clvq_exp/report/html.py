@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 PAGE = "report.html"
+CODE_USE = ("method", "seed", "concept", "train_words")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -76,6 +77,6 @@ def _figures(folder: Path, metrics: Metrics, content: page.Page) -> list[Figure]
         for block in content.blocks
     ]
     found += training_figures(read_rows(folder, "history"), metrics)
-    found.append(figures.code_use_figure(read_rows(folder, "code_use"), metrics))
+    found.append(figures.code_use_figure(read_rows(folder, "concepts", CODE_USE), metrics))
     found.append(purity_figure(metrics))
     return [figure for figure in found if figure is not None]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clvq_exp.evaluation.specificity.purity import BINS, label_counts, purity_measures, purity_rows
+from clvq_exp.evaluation.specificity.purity import BINS, label_counts, purity_measures
 
 
 def test_label_counts__are_words_by_code_and_label() -> None:
@@ -38,10 +38,3 @@ def test_purity__of_no_words_is_not_defined() -> None:
     found = purity_measures(np.zeros((3, 2), dtype=np.int64))
     assert np.isnan([found["weighted_mean"], found["mean"], found["pure_share"]]).all()
     assert not found["histogram"].any()
-
-
-def test_rows__name_the_commonest_label_and_keep_empty_codes() -> None:
-    rows = purity_rows(np.array([[1, 3], [0, 0], [2, 2]]), ("bad", "good"), seed=7)
-    assert rows[0] == (7, 0, 4, "good", 3, 0.75)
-    assert rows[1] == (7, 1, 0, None, 0, None)
-    assert rows[2] == (7, 2, 4, "bad", 2, 0.5)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +11,8 @@ import torch
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
-from clvq_exp.concepts.base import ConceptModel, FitRun
 from clvq_exp.explanations import word_attributions as attributions_module
 from clvq_exp.explanations.attribution import attribute
-from clvq_exp.explanations.meanings import ConceptWord, concept_words
 from clvq_exp.explanations.salient_words import choose_salient_words
 from clvq_exp.explanations.word_attributions import WordAttributions, attribute_sentences
 from clvq_exp.records import Sentence
@@ -24,7 +21,6 @@ from clvq_exp.settings import (
     AttributionAt,
     AttributionBaseline,
     AttributionSettings,
-    LayerPair,
     SalientBy,
     Split,
     WordScore,
@@ -177,104 +173,3 @@ def test_attributions__of_no_sentence(cache: ArtifactCache, store: ActivationSto
     found = attribute_sentences(cache, model, store, np.zeros(0, dtype=np.int64), SETTINGS)
     assert len(found.scores) == len(found.steps) == 0
     assert len(choose_salient_words(found, store, sentence_token_allowed=True).word_rows) == 0
-
-
-class Scripted(ConceptModel):
-    """Gives out concepts word by word, as written."""
-
-    name: ClassVar[str] = "scripted"
-
-    def __init__(self, concepts: list[int], n_concepts: int) -> None:
-        self._next: Iterator[int] = iter(concepts)
-        self._n = n_concepts
-
-    @property
-    def n_concepts(self) -> int:
-        return self._n
-
-    def assign(self, activations: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([next(self._next) for _ in range(len(activations))], dtype=torch.int64)[:, None]
-
-    def identity(self, store: ActivationStore, pair: LayerPair) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def fit(self, run: FitRun) -> None:
-        raise NotImplementedError
-
-    def directions(self, ids: torch.Tensor, removal: str) -> torch.Tensor:
-        raise NotImplementedError
-
-    def vectors(self) -> torch.Tensor:
-        raise NotImplementedError
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def load(self, folder: Path) -> Self:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def cased_store(cache: ArtifactCache, tiny_encoder: Path) -> ActivationStore:
-    from clvq_exp.language_models.encoder import EncoderModel
-    from clvq_exp.settings import ModelKind, ModelSettings
-
-    settings = ModelSettings("tiny", ModelKind.encoder, 2, 4)
-    encoder = EncoderModel.load(tiny_encoder, settings, ("0", "1"), torch.device("cpu"))
-    splits = {Split.train: [Sentence(str(i), text, 0, str(i)) for i, text in enumerate(TRAIN)]}
-    splits[Split.dev] = [Sentence("d", "unseen words", 0, "d")]
-    return extract(cache, encoder, splits, [0], ActivationSettings(), 64)
-
-
-#         [CLS] Dull DULL film | [CLS] the film the End | [CLS] straße STRASSE dull
-CONCEPTS = [2, 0, 0, 0, 2, 0, 0, 0, 1, 2, 1, 1, 0]
-
-
-def test_concept_words__by_hand(cased_store: ActivationStore) -> None:
-    found = concept_words(Scripted(CONCEPTS, 4), cased_store, 0)
-    assert [tuple(each) for each in found] == [
-        (0, 0, "dull", 3),
-        (0, 1, "film", 2),  # as often as "the": the one that sorts first
-        (0, 2, "the", 2),
-        (1, 0, "strasse", 2),  # case-folded, not lower-cased
-        (1, 1, "end", 1),
-        (2, 0, "[cls]", 3),
-    ]
-    assert all(isinstance(each, ConceptWord) for each in found)
-
-
-def test_concept_words__shown_at_most(cased_store: ActivationStore) -> None:
-    found = concept_words(Scripted(CONCEPTS, 4), cased_store, 0, shown=1)
-    assert [(each.concept, each.word) for each in found] == [(0, "dull"), (1, "strasse"), (2, "[cls]")]
-
-
-def test_concept_words__ten_by_default(cache: ArtifactCache, model: Any) -> None:
-    text = " ".join("abcdefghijklmnop")
-    splits = {Split.train: [Sentence("0", text, 0, "0")]}
-    store = extract(cache, model, splits, [0], ActivationSettings(), 64)
-    found = concept_words(Scripted([1, *[0] * 16], 2), store, 0)
-    assert [each.word for each in found if each.concept == 0] == list("abcdefghij")
-    assert [each.rank for each in found if each.concept == 0] == list(range(10))
-
-
-class Sampled(Scripted):
-    """Knows which code was sampled for each training word."""
-
-    sampled_codes: torch.Tensor | None = None
-
-
-def test_concept_words__of_sampled_codes_where_the_model_kept_them(cased_store: ActivationStore) -> None:
-    model = Sampled(CONCEPTS, 4)
-    nearest = concept_words(Scripted(CONCEPTS, 4), cased_store, 0)
-    assert concept_words(model, cased_store, 0) == nearest, "it may, and did not"
-    #                [CLS] Dull DULL film | [CLS] the film the End | [CLS] straße STRASSE dull
-    sampled = [3, 1, 1, -1, 3, -1, 0, -1, -1, 3, 1, -1, 0]
-    model.sampled_codes = torch.tensor(sampled, dtype=torch.int32)
-    found = concept_words(model, cased_store, 0)
-    assert [tuple(each) for each in found] == [
-        (0, 0, "dull", 1),
-        (0, 1, "film", 1),
-        (1, 0, "dull", 2),
-        (1, 1, "strasse", 1),
-        (3, 0, "[cls]", 3),
-    ]

@@ -260,35 +260,26 @@ def write_sentences(folder: Path) -> None:
 
 def write_concepts(folder: Path) -> None:
     concepts: list[dict[str, Any]] = []
-    use: list[dict[str, Any]] = []
+    words: list[dict[str, Any]] = []
     for method in METHODS:
         for seed in SEEDS:
-            for code in range(8):
-                held = [0, 400, 150, 80, 41, 20, 9, 3][code]
-                use.append(
+            for concept in range(8):
+                held = [0, 400, 150, 80, 41, 20, 9, 3][concept]
+                name = {"method": method, "seed": seed, "concept": concept}
+                concepts.append({**name, "train_words": held, "dev_words": held // 4})
+                spoken = [HOSTILE_WORDS[0].lower(), *WORDS[:9]] if concept == 2 else list(WORDS)
+                words += [
                     {
-                        "method": method,
-                        "seed": seed,
-                        "code": code,
-                        "train_words": held,
-                        "dev_words": held // 4,
-                    }
-                )
-                words = [HOSTILE_WORDS[0].lower(), *WORDS[:9]] if code == 2 else list(WORDS)
-                concepts += [
-                    {
-                        "method": method,
-                        "seed": seed,
-                        "concept": code,
+                        **name,
                         "rank": rank,
                         "word": word if seed == 0 else f"seed1{word}",
                         "count": 60 - 5 * rank,
                     }
-                    for rank, word in enumerate(words)
+                    for rank, word in enumerate(spoken)
                     if held
                 ]
     write(folder, "concepts", concepts)
-    write(folder, "code_use", use)
+    write(folder, "concept_words", words)
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_figures__are_valid_for_plotly(nine) -> None:
         faithfulness_figure(faithfulness_table(nine.metrics, ["concept"], ["clvq_vae"]), "accuracy", 0.5),
         faithfulness_figure(faithfulness_table(nine.metrics, "own"), "accuracy", 0.5),
         *training_figures(read_rows(nine.folder, "history"), nine.metrics),
-        code_use_figure(read_rows(nine.folder, "code_use"), nine.metrics),
+        code_use_figure(read_rows(nine.folder, "concepts"), nine.metrics),
         purity_figure(nine.metrics),
     ]
     for plot in plots:
@@ -223,7 +223,7 @@ def test_figures__are_valid_for_plotly(nine) -> None:
 
 
 def test_code_use_figure__sorted_and_says_what_is_unused(run) -> None:
-    plot = code_use_figure(read_rows(run.folder, "code_use"), run.metrics)
+    plot = code_use_figure(read_rows(run.folder, "concepts"), run.metrics)
     assert plot is not None
     assert plot.data[0]["y"] == [400, 150, 80, 41, 20, 9, 3]
     assert "1 (seed 0), 1 (seed 1)" in plot.caption

@@ -36,7 +36,7 @@ from clvq_exp.evaluation.specificity.overlap import (
     sentence_codes,
     tfidf_rows,
 )
-from clvq_exp.evaluation.specificity.purity import CodePurity, label_counts, purity_measures, purity_rows
+from clvq_exp.evaluation.specificity.purity import label_counts, purity_measures
 from clvq_exp.evaluation.specificity.routing import (
     RoutingTable,
     cell_counts,
@@ -61,8 +61,6 @@ class Specificity(NamedTuple):
 
     figures: dict[str, Any]
     """For `metrics.json`; None where something is not defined."""
-    code_purity: list[CodePurity]
-    """A row for each seed and code."""
     routed_words: list[RoutedWord]
     """Two rows for each example, seed by seed."""
 
@@ -161,7 +159,6 @@ def measure_specificity(
         for a, b in pairs:
             stability.append({"seeds": [a, b], **_stability(holdings[a], holdings[b], settings.largest_matching)})
             progress.update()
-    tables = [_rows(subject, holding, seed) for seed, holding in holdings.items()]
     return Specificity(
         {
             **_facts(subject),
@@ -172,8 +169,7 @@ def measure_specificity(
                 for index, (seed, each) in enumerate(zip(models, found, strict=True))
             },
         },
-        [row for purity, _ in tables for row in purity],
-        [row for _, routed in tables for row in routed],
+        [row for seed, holding in holdings.items() for row in _routed(subject, holding, seed)],
     )
 
 
@@ -256,15 +252,14 @@ def _over_labellings(subject: _Subject, holdings: Sequence[_Holding]) -> list[_F
     ]
 
 
-def _rows(subject: _Subject, each: _Holding, seed: int) -> tuple[list[CodePurity], list[RoutedWord]]:
-    """The rows of both tables, under the gold labels."""
+def _routed(subject: _Subject, each: _Holding, seed: int) -> list[RoutedWord]:
+    """Examples of words whose code hangs on the gold label."""
     names = Names(subject.words.forms, tuple(subject.label_names))
     labels = subject.labellings.gold[subject.words.sentence[each.rows]]
     by_code = label_counts(each.codes, labels, len(each.held), len(names.labels))
     by_cell = cell_counts(each.table, labels, len(names.labels))
     settings = subject.settings
-    routed = routed_words(each.table, by_cell, by_code, names, seed, settings.min_count, settings.examples)
-    return purity_rows(by_code, names.labels, seed), routed
+    return routed_words(each.table, by_cell, by_code, names, seed, settings.min_count, settings.examples)
 
 
 def _overlap_sums(subject: _Subject, holdings: Sequence[_Holding]) -> PairSums:

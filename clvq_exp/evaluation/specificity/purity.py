@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS = 20
 """Bins of the histogram, each 0.05 wide; the last one holds purity 1."""
-
-
-class CodePurity(NamedTuple):
-    """What one code holds."""
-
-    seed: int
-    code: int
-    words: int
-    """Training words that it holds, sentence tokens left out."""
-    label: str | None
-    """The commonest label among them, of equally common ones the first; None for a code without words."""
-    label_words: int
-    """Words under that label."""
-    purity: float | None
-    """Their share."""
 
 
 def label_counts(
@@ -64,20 +48,3 @@ def purity_measures(counts: NDArray[np.int64]) -> dict[str, Any]:
         "pure_share": (largest == total).mean(),
         "histogram": histogram,
     }
-
-
-def purity_rows(counts: NDArray[np.int64], label_names: Sequence[str], seed: int) -> list[CodePurity]:
-    """One row for each code, those without words included.
-
-    Args:
-        counts: words of each code under each label, `[codes, labels]`.
-        label_names: names of the classes.
-        seed: of the concept model.
-    """
-    rows: list[CodePurity] = []
-    for code, of_labels in enumerate(counts):
-        words, label = int(of_labels.sum()), int(of_labels.argmax())
-        held = int(of_labels[label])
-        name, purity = (label_names[label], held / words) if words else (None, None)
-        rows.append(CodePurity(seed, code, words, name, held, purity))
-    return rows
