@@ -294,13 +294,13 @@ class _Cell:
                 write_report(folder, metrics, found)
             write_json(folder / "provenance.json", {**found, **vars(self.steps)})
             write_json(folder / METRICS, metrics)
-            self._log_summary(metrics)
+            self._log_summary(metrics, folder)
 
-    def _log_summary(self, metrics: dict[str, Any]) -> None:
+    def _log_summary(self, metrics: dict[str, Any], files: Path) -> None:
         config = self.config
         run = LoggedRun("cell", CELL, config.baseline["name"], config.init.name, config.seeds)
         logger = make_training_logger(config.logger, self.folder, run, plain(config))
-        finish(logger, metrics, self.folder)
+        finish(logger, metrics, self.folder, files)
 
     def _provenance(self) -> dict[str, Any]:
         config = self.config

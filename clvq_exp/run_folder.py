@@ -114,6 +114,7 @@ def _salient_columns(
     return {
         "sentence": pa.array(sentences),
         "id": store.sentence_column("id", sentences),
+        "group": store.sentence_column("group", sentences),
         "text": store.sentence_column("text", sentences),
         "label": pa.array(store.sentences.label[sentences]),
         "prediction": pa.array(prediction),
@@ -205,6 +206,7 @@ _SALIENT = pa.schema(
     [
         ("sentence", pa.int64()),
         ("id", pa.string()),
+        ("group", pa.string()),
         ("split", pa.string()),
         ("text", pa.string()),
         ("label", pa.int64()),

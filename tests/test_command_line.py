@@ -28,7 +28,7 @@ COLUMNS = {
     "validation_reconstruction validation_commitment perplexity codes_in_use alpha learning_rate "
     "train_sparsity validation_sparsity variance_explained l0 dead_neurons revived_codes",
     "assignments": "seed sentence split position word code",
-    "salient_words": "sentence id split text label prediction confidence position word special attribution "
+    "salient_words": "sentence id group split text label prediction confidence position word special attribution "
     "convergence_delta logit_change steps code",
     "attributions": "sentence position word special attribution",
     "sentences": "method removal seed condition sentence correct",

@@ -20,7 +20,7 @@ from rich.console import Console
 from running import command, environment, tiny_cell
 from tiny import review
 
-from clvq_exp.report.examples import shown
+from clvq_exp.report.representation import shown
 from clvq_exp.report.terminal import print_summary
 from clvq_exp.report.text_safety import visible
 

@@ -82,7 +82,6 @@ def test_report__latex_and_csv_on_standard_output(outputs: Path, capsys: pytest.
 def test_report__a_file_for_each_table_and_the_figures(
     outputs: Path, capsys: pytest.CaptureFixture[str], form: str, ending: str
 ) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     out = outputs.parent / "new" / "tables"
     assert main(["report", str(outputs), "--format", form, "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
@@ -129,17 +128,6 @@ def test_report__nothing_finished_is_exit_code_1(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert shown.out == ""
     assert f"no finished run below {tmp_path / 'a'}, {tmp_path / 'b'}: nothing to report" in shown.err
-
-
-def test_report__without_matplotlib_the_tables_are_written_and_it_says_how_to_install_it(
-    outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clvq_exp.commands.report.can_draw", lambda: False)
-    out = outputs.parent / "out"
-    assert main(["report", str(outputs), "--out", str(out)]) == 1
-    assert "pip install 'clvq_exp[figures]'" in capsys.readouterr().err
-    assert {path.suffix for path in out.iterdir()} == {".md"}
-    assert main(["report", str(outputs), "--table", "v1_table10", "--out", str(out)]) == 0  # nothing to draw
 
 
 def test_report__a_folder_that_cannot_be_written_is_said(

@@ -6,7 +6,6 @@ import io
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -22,15 +21,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 """Told apart by the colour-blind (Okabe and Ito); each comes with a marker of its own besides."""
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 FORMATS = ("svg", "png")
-INSTALL = "pip install 'clvq_exp[figures]'"
 _GREY = "#6b7785"
 _COLUMNS = 3
 _LONGEST_NAME = 60
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
 
 
 def draw(plot: Plot, folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clvq_exp.artifacts import write_text
-from clvq_exp.collect.drawing import INSTALL, can_draw, draw
+from clvq_exp.collect.drawing import draw
 from clvq_exp.collect.gather import Collected, gather
 from clvq_exp.collect.latex import latex
 from clvq_exp.collect.long_csv import long_csv
@@ -92,13 +92,9 @@ def _into_folder(folder: Path, form: str, collected: Sequence[Collected], runs: 
             for each in collected:
                 write_text(folder / f"{each.spec.key}.{_ENDINGS[form]}", _of_one(form, each))
                 n_files += 1
-        if can_draw():
-            for plot in plots:
-                n_files += len(draw(plot, folder))
+        for plot in plots:
+            n_files += len(draw(plot, folder))
     _write_out(visible(f"{n_files} files in {folder}") + "\n")
-    if plots and not can_draw():
-        _tell([f"the tables are written, the figures are not: matplotlib is not installed; {INSTALL}"])
-        return 1
     return 0
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clvq_exp.report.access import Metrics, entry, main_method, number, seeds
+from clvq_exp.report.access import Metrics, entry, number
+from clvq_exp.report.representation import WORDS, read_words, shown
 from clvq_exp.report.run_files import Row, read_rows
-from clvq_exp.report.text_safety import shorten, visible
 
-WORD_LIMIT = 60
-"""Longest word, in characters, that is shown whole."""
 STEPS = 5
 """Shades of each colour of the attribution."""
 
@@ -35,6 +33,8 @@ class ExampleWord:
 class Example:
     """One sentence, its prediction and the concept of its salient word. All texts are neutralised."""
 
+    sentence: int
+    """Row of the store."""
     id: str
     words: tuple[ExampleWord, ...]
     salient_word: str
@@ -45,11 +45,6 @@ class Example:
     code: int | None
     concept_words: tuple[tuple[str, int], ...]
     """The ten most frequent training words of the concept, with counts."""
-
-
-def shown(text: str) -> str:
-    """A word of the data set as it may be shown."""
-    return visible(shorten(text, WORD_LIMIT))
 
 
 def choose(rows: Sequence[Row], wanted: int) -> list[Row]:
@@ -89,12 +84,29 @@ def read_examples(folder: Path, metrics: Metrics, wanted: int) -> list[Example]:
         The examples, ordered as the sentences are stored; none where nothing was attributed.
     """
     chosen = choose(read_rows(folder, "salient_words", split="dev"), wanted)
-    if not chosen:
+    return examples_of(chosen, folder, read_words(folder, metrics), label_names(metrics))
+
+
+def label_names(metrics: Metrics) -> list[str]:
+    """Names of the classes, neutralised."""
+    return [shown(str(name)) for name in entry(metrics, "cell").get("label_names") or []]
+
+
+def examples_of(
+    rows: Sequence[Row], folder: Path, words: Mapping[int, tuple[tuple[str, int], ...]], labels: Sequence[str]
+) -> list[Example]:
+    """Sentences with their attributions and concepts, in the order of their rows.
+
+    Args:
+        rows: rows of `salient_words`.
+        folder: the run folder, with `attributions`.
+        words: of each concept, neutralised, with their counts.
+        labels: names of the classes, neutralised.
+    """
+    if not rows:
         return []
-    scores = _attributions(folder, {int(row["sentence"]) for row in chosen})
-    concepts = _concepts(folder, metrics)
-    labels = [str(name) for name in entry(metrics, "cell").get("label_names") or []]
-    return [_example(row, scores.get(int(row["sentence"]), []), concepts, labels) for row in chosen]
+    scores = _attributions(folder, {int(row["sentence"]) for row in rows})
+    return [_example(row, scores.get(int(row["sentence"]), []), words, labels) for row in rows]
 
 
 def _attributions(folder: Path, sentences: set[int]) -> dict[int, list[Row]]:
@@ -105,21 +117,15 @@ def _attributions(folder: Path, sentences: set[int]) -> dict[int, list[Row]]:
     return found
 
 
-def _concepts(folder: Path, metrics: Metrics) -> dict[int, list[tuple[str, int]]]:
-    found: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    first = seeds(metrics)[:1]  # the seed that the codes of `salient_words` are from
-    rows = read_rows(folder, "concept_words", method=main_method(metrics))
-    for row in sorted(rows, key=lambda each: (each["concept"], each["rank"])):
-        if not first or row["seed"] == first[0]:
-            found[row["concept"]].append((shown(row["word"]), int(row["count"])))
-    return found
-
-
 def _example(
-    row: Row, scores: Sequence[Row], concepts: dict[int, list[tuple[str, int]]], labels: Sequence[str]
+    row: Row,
+    scores: Sequence[Row],
+    concepts: Mapping[int, tuple[tuple[str, int], ...]],
+    labels: Sequence[str],
 ) -> Example:
     code = number(row["code"])
     return Example(
+        sentence=int(row["sentence"]),
         id=shown(str(row["id"])),
         words=_words(row, scores),
         salient_word=shown(row["word"]),
@@ -128,12 +134,12 @@ def _example(
         correct=row["label"] == row["prediction"],
         confidence=number(row["confidence"]),
         code=None if code is None else int(code),
-        concept_words=() if code is None else tuple(concepts.get(int(code), [])[:10]),
+        concept_words=() if code is None else concepts.get(int(code), ())[:WORDS],
     )
 
 
 def _label(labels: Sequence[str], label: int) -> str:
-    return shown(labels[label]) if 0 <= label < len(labels) else str(label)
+    return labels[label] if 0 <= label < len(labels) else str(label)
 
 
 def _words(row: Row, scores: Sequence[Row]) -> tuple[ExampleWord, ...]:

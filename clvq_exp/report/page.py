@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from clvq_exp.report import reading
 from clvq_exp.report.access import Metrics, entry, main_method, number, own_removal
+from clvq_exp.report.cases import POSITIVE, Case, read_cases
 from clvq_exp.report.codebook_tables import bypass_grid, codebook_grid, codebook_rows
-from clvq_exp.report.examples import Example, read_examples
+from clvq_exp.report.examples import Example, label_names, read_examples
 from clvq_exp.report.facts import Fact, StepRow, attribution_facts, cell_facts, provenance_facts, step_rows
 from clvq_exp.report.grid import Grid
 from clvq_exp.report.method_tables import comparison_grid, comparison_rows, overview_grid
 from clvq_exp.report.names import Name, method_title, removal_name
+from clvq_exp.report.representation import ConceptFiles
 from clvq_exp.report.run_files import read_config
 from clvq_exp.report.specificity_page import SpecificityBlock, specificity_block
 from clvq_exp.report.tables import (
@@ -68,18 +70,22 @@ class Page(NamedTuple):
     codebooks: Codebooks | None
     specificity: SpecificityBlock | None
     attribution: Sequence[Fact]
+    cases: Sequence[Case]
+    positive: str | None
+    """Name of the class that counts as positive; None where there are more than two."""
     examples: Sequence[Example]
     steps: Sequence[StepRow]
     provenance: Sequence[Fact]
 
 
-def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Page:
+def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any], concepts: ConceptFiles) -> Page:
     """Gather what the page shows.
 
     Args:
         folder: the run folder.
         metrics: the content of `metrics.json`.
         provenance: the content of `provenance.json`.
+        concepts: the inventory of the run.
 
     Returns:
         The content; nothing in it is escaped yet.
@@ -100,6 +106,8 @@ def page(folder: Path, metrics: Metrics, provenance: Mapping[str, Any]) -> Page:
         codebooks=_codebooks(metrics),
         specificity=specificity_block(folder, metrics),
         attribution=attribution_facts(metrics),
+        cases=read_cases(folder, metrics, concepts),
+        positive=label_names(metrics)[POSITIVE] if len(label_names(metrics)) == 2 else None,
         examples=read_examples(folder, metrics, EXAMPLES if wanted is None else int(wanted)),
         steps=step_rows(provenance),
         provenance=provenance_facts(provenance),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clvq_exp.report.access import Metrics, methods, number, seeds
-from clvq_exp.report.examples import shown
 from clvq_exp.report.names import method_title
+from clvq_exp.report.representation import shown
 from clvq_exp.report.run_files import Row, read_rows
 
 SHOWN = 12

@@ -207,13 +207,14 @@ def log_curves(logger: Logger | None, history: Sequence[Mapping[str, float | Non
             logger.log_metrics(known, step=int(known["epoch"]))
 
 
-def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
+def finish(logger: Logger | None, metrics: Metrics, folder: Path, files: Path | None = None) -> None:
     """Write the results of a finished job and close its logger.
 
     Args:
         logger: what `make_training_logger` returned.
         metrics: the content of `metrics.json`; empty for a job that only logs training curves.
         folder: the run folder.
+        files: where the tables of the run are, as long as they are not in their place; None for the run folder.
     """
     if logger is None:
         return
@@ -224,6 +225,7 @@ def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
         return
     import wandb
 
+    from clvq_exp.report.wandb_content import shown_once
     from clvq_exp.report.wandb_logger import declare_figures
 
     if not metrics and wandb.run is None:  # nothing was logged: no empty run is opened
@@ -233,35 +235,7 @@ def finish(logger: Logger | None, metrics: Metrics, folder: Path) -> None:
         figures = headline(metrics) if metrics else {}
         declare_figures(run, list(figures))
         if metrics:
-            run.log({**figures, **_tables(metrics)})
+            run.log({**figures, **shown_once(files or folder, metrics)})
         run.summary["run_folder"] = visible(folder.name)
     finally:
         wandb.finish()  # or the next job of this process would write into the same run
-
-
-def _tables(metrics: Metrics) -> dict[str, Any]:
-    """The faithfulness and intervention tables as W&B tables, one row per figure."""
-    import wandb
-
-    from clvq_exp.report.tables import faithfulness_table, intervention_table
-
-    faithfulness: Any = wandb.Table(
-        columns=["method", "removal", "condition", "accuracy", "low", "high", "drop", "inverted"]
-    )
-    table = faithfulness_table(metrics)
-    for row in table.rows:
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell is not None:
-                names = map(visible, (*column, row.condition))
-                faithfulness.add_data(*names, *cell.accuracy, cell.drop, cell.inverted)
-    intervention: Any = wandb.Table(
-        columns=["method", "removal", "place", "condition", "accuracy", "flips", "probability_change"]
-    )
-    live = intervention_table(metrics)
-    for row in live.rows:
-        for column, cell in zip(live.columns, row.cells, strict=True):
-            if cell is not None:
-                means = (value.mean if value else None for value in cell)
-                names = map(visible, (*column, row.place, row.condition))
-                intervention.add_data(*names, *means)
-    return {"tables/faithfulness": faithfulness, "tables/intervention": intervention}

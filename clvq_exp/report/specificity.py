@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clvq_exp.report.access import Metrics, block, entry, number
-from clvq_exp.report.examples import shown
 from clvq_exp.report.formatting import NOTHING, bounds, count, decimal, percent
 from clvq_exp.report.grid import Grid, GridCell, GridColumn, GridRow, plain_cells, plain_columns
+from clvq_exp.report.representation import shown
 from clvq_exp.report.shuffles import described, group, method_row, shuffled_grid
 
 BANDS = {

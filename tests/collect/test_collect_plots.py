@@ -11,8 +11,6 @@ from collect.made_runs import DEMO_CELL, PAPER_CELL, block, gathered, history, w
 from clvq_exp.collect.drawing import draw
 from clvq_exp.collect.plots import NOT_THE_PAPERS, Panel, Plot, Point, Series
 
-pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'clvq_exp[figures]'")
-
 
 def plot(folder: Path, key: str) -> Plot:
     found = gathered(folder, key).plot

@@ -258,28 +258,69 @@ def write_sentences(folder: Path) -> None:
     write(folder, "attributions", attributions)
 
 
+HELD = (0, 400, 150, 80, 41, 20, 9, 3)
+"""Training words of each concept."""
+TOKENS = (0, 0, 0, 0, 0, 0, 9, 2)
+"""Those of them that are sentence tokens."""
+
+
+def concept_row(concept: int, main: bool, first: bool) -> dict[str, Any]:
+    held, words = HELD[concept], HELD[concept] - TOKENS[concept]
+    others = [each for each in range(1, 8) if each != concept][:3]
+    return {
+        "concept": concept,
+        "train_words": held,
+        "dev_words": held // 4,
+        "sentence_tokens": TOKENS[concept],
+        "train_sentences": held // 2,
+        "forms": 10 if words else 0,
+        "label_words": [words - words // 4, words // 4],
+        "label": "negative" if words else None,
+        "purity": (words - words // 4) / words if words else None,
+        "nearest": [{"concept": each, "cosine": 0.9 - 0.1 * at} for at, each in enumerate(others)],
+        "x": concept / 8 if main and first and held else None,
+        "y": -concept / 8 if main and first and held else None,
+        "vector": [1.0, concept / 4, 0.0] if main else None,
+    }
+
+
 def write_concepts(folder: Path) -> None:
     concepts: list[dict[str, Any]] = []
     words: list[dict[str, Any]] = []
+    examples: list[dict[str, Any]] = []
     for method in METHODS:
         for seed in SEEDS:
             for concept in range(8):
-                held = [0, 400, 150, 80, 41, 20, 9, 3][concept]
-                name = {"method": method, "seed": seed, "concept": concept}
-                concepts.append({**name, "train_words": held, "dev_words": held // 4})
+                name = {"method": method, "seed": seed}
+                row = concept_row(concept, method == METHODS[0], seed == 0)
+                concepts.append({**name, **row})
                 spoken = [HOSTILE_WORDS[0].lower(), *WORDS[:9]] if concept == 2 else list(WORDS)
                 words += [
                     {
                         **name,
+                        "concept": concept,
                         "rank": rank,
                         "word": word if seed == 0 else f"seed1{word}",
                         "count": 60 - 5 * rank,
                     }
                     for rank, word in enumerate(spoken)
-                    if held
+                    if row["forms"]
                 ]
+                if method == METHODS[0] and row["train_words"]:
+                    examples += [{**name, "concept": concept, **each} for each in concept_examples(concept)]
     write(folder, "concepts", concepts)
     write(folder, "concept_words", words)
+    write(folder, "concept_examples", examples)
+
+
+def concept_examples(concept: int) -> list[dict[str, Any]]:
+    texts = sentence_words(0) if concept == 2 else sentence_words(concept)
+    at = {"split": "dev", "sentence": 0 if concept == 2 else concept, "id": "x", "label": concept % 2}
+    spoken = {**at, "position": 1, "special": False, "before": texts[0], "word": texts[1], "after": texts[2]}
+    token = {**at, "split": "train", "sentence": 36, "position": -1, "special": True, "before": ""}
+    if not TOKENS[concept]:
+        return [spoken]
+    return [spoken, {**token, "word": "[CLS]", "after": " ".join(texts)}]
 
 
 @pytest.fixture

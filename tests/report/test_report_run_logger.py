@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,27 @@ def test_wandb__offline_twice_in_one_process(run, offline) -> None:
     folders = sorted(path.name for path in (run.folder / "wandb").glob("offline-run-*"))
     assert len(folders) == 2
     assert all(any(folder.endswith(each) for folder in folders) for each in ids)
+
+
+@pytest.mark.slow
+def test_wandb__concepts_cases_clouds_and_plots_are_logged_once(run, offline) -> None:
+    logger = make_training_logger(LoggerSettings("wandb"), run.folder, logged("cell", CELL), {})
+    finish(logger, run.metrics, run.folder.with_name("elsewhere"), run.folder)
+    (found,) = left_offline(run.folder)
+    names = {name.partition(".")[0] for row in found.history for name in row}
+    kinds = ("true_positive", "false_positive", "true_negative", "false_negative")
+    assert {f"tables/{name}" for name in ("faithfulness", "intervention", "concepts", "cases")} <= names
+    assert {f"figures/{name}" for name in ("concept-map", "concept-cosines", "code-use", "purity")} <= names
+    assert {name for name in names if name.startswith("clouds/")} <= {f"clouds/{kind}" for kind in kinds}
+    assert "clouds/true_positive" in names
+    assert sum("tables/concepts._type" in row for row in found.history) == 1
+    (path,) = run.folder.glob("wandb/offline-run-*/files/media/table/tables/concepts_*.table.json")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["train_words"] for row in rows] == [0, 400, 150, 80, 41, 20, 9, 3]
+    assert rows[1]["words"].startswith("great, dull, acting")
+    (path,) = run.folder.glob("wandb/offline-run-*/files/media/table/tables/cases_*.table.json")
+    assert len(json.loads(path.read_text(encoding="utf-8"))["data"]) == 4
 
 
 @pytest.mark.slow
