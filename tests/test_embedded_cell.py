@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -74,34 +73,49 @@ def test_embedded_cell__another_setting_reuses_what_it_shares(embedded: tuple[Pa
         assert bar not in other.out + other.err
 
 
-@pytest.fixture
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    return found
-
-
-@pytest.fixture
-def page(chromium: str) -> Generator[object]:
-    """A page of headless Chromium without a network."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        context = browser.new_context(offline=True)
-        yield context.new_page()
-        browser.close()
-
-
-def test_report__opens_from_disk_without_a_network(embedded: tuple[Path, Call], page) -> None:
-    folder, _ = embedded
+def opened(folder: Path, browser: Any) -> tuple[Any, list[str]]:
+    """The report in a browser, and what it complained of."""
+    page = browser.new_page()
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto((folder / "report.html").as_uri())
     page.wait_for_selector(".js-plotly-plot .main-svg")
+    return page, messages
+
+
+def test_report__opens_from_disk_without_a_network(embedded: tuple[Path, Call], browser: Any) -> None:
+    page, messages = opened(embedded[0], browser)
     assert page.locator("h1").count() == 1
     assert page.locator(".js-plotly-plot").count() >= 3
     assert "Concept removed" in page.inner_text("body")
+    assert messages == []
+
+
+def test_report__a_word_is_searched_and_a_concept_and_a_sentence_are_opened(
+    embedded: tuple[Path, Call], browser: Any
+) -> None:
+    folder, _ = embedded
+    page, messages = opened(folder, browser)
+    salient = pq.read_table(folder / "salient_words.parquet").to_pandas()
+    dev = salient[(salient["split"] == "dev") & ~salient["special"]]
+    words = pq.read_table(folder / "concept_words.parquet").to_pandas()
+    own = words[(words["method"] == "clvq_vae") & (words["seed"] == 0) & (words["rank"] < 30)]
+    row = next(row for row in dev.itertuples() if row.code in set(own["concept"]))
+    word = own.loc[own["concept"] == row.code, "word"].iloc[0]
+
+    page.get_by_label("Search words, or a number").fill(word)
+    found = page.locator("#concept-list tbody tr")
+    holders = own.loc[own["word"].str.contains(word, regex=False), "concept"].nunique()
+    assert found.count() == min(50, holders)
+    page.locator("#concept-list").get_by_role("link", name=f"concept {row.code}", exact=True).click()
+    concept = page.locator("#concept-detail")
+    assert concept.locator("h3").inner_text() == f"Concept {row.code}"
+    assert word in concept.locator(".bars").first.inner_text()
+    concept.locator(f"a[href='#sentence-{row.sentence}']").last.click()
+    sentence = page.locator("#sentence-detail")
+    sentence.wait_for(state="visible")
+    assert row.id in sentence.locator("h3").inner_text()
+    assert sentence.locator(".salient").inner_text() == row.word
+    assert f"concept {row.code}" in sentence.inner_text()
     assert messages == []
