@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from clvq_exp.artifacts import write_bytes
 from clvq_exp.collect.plots import Panel, Plot, Series
 from clvq_exp.report.text_safety import shorten, visible
 
@@ -59,18 +59,10 @@ def draw(plot: Plot, folder: Path) -> list[Path]:
             stream = io.BytesIO()
             metadata: Any = {"Date": None} if ending == "svg" else None
             figure.savefig(stream, format=ending, dpi=150, metadata=metadata)
-            paths.append(_write(folder / f"{plot.key}.{ending}", stream.getvalue()))
+            path = folder / f"{plot.key}.{ending}"
+            write_bytes(path, stream.getvalue())
+            paths.append(path)
     return paths
-
-
-def _write(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    return path
 
 
 def _plain(text: str) -> str:
