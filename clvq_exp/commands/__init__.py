@@ -40,10 +40,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "that was saved before is replaced, and what was changed in it by hand is lost.",
         )
     )
+    _add_explain(
+        commands.add_parser(
+            "explain",
+            help="what a finished run says of a sentence",
+            description="What a finished run says of sentences: prediction, attributions, the salient word, its "
+            "concept, and what changes when the concept is removed.",
+        )
+    )
+    _add_compare(
+        commands.add_parser(
+            "compare",
+            help="finished runs side by side",
+            description="Finished runs side by side: settings, figures with tests, codebooks, salient words.",
+        )
+    )
     given, rest = parser.parse_known_args(arguments)
-    unknown = [each for each in rest if each.startswith("-") or given.command != "estimate"]
+    unknown = _unknown(rest, given.command)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if given.command == "compare":
+        from clvq_exp.commands.compare import compare
+
+        return compare(given)
     if given.command == "cache":
         from clvq_exp.commands.cache import cache
 
@@ -56,6 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from clvq_exp.commands.dashboards import dashboards
 
         return dashboards(given)
+    if given.command == "explain":
+        from clvq_exp.commands.explain import explain
+
+        given.sentences = [*given.sentences, *(each for each in rest if each != "--")]
+        return explain(given)
     from clvq_exp.commands.estimate import estimate
 
     # argparse takes only the first run of positional arguments; overrides may stand behind an option too.
@@ -124,12 +148,43 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", help="a file for each table, and the figures as SVG and PNG")
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="RUN", help="a run folder: the base")
+    parser.add_argument("others", nargs="+", metavar="RUN", help="run folders that stand beside it")
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "json", "html"), default="text", help="text where not given"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write it there; printed where not given")
+
+
 def _add_dashboards(parser: argparse.ArgumentParser) -> None:
     whose = "user or team; where not given WANDB_ENTITY, or the account's own"
     parser.add_argument("--entity", metavar="E", help=whose)
     parser.add_argument("--project", metavar="P", default="clvq_exp", help="clvq_exp where not given")
     parser.add_argument("--dry-run", action="store_true", help="print what would be saved; needs no account")
     parser.add_argument("--only", metavar="KEY", nargs="+", help="these alone: training, or keys of tables")
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="- for standard input, a sentence a line")
+    parser.add_argument("--file", metavar="FILE", action="append", help="UTF-8, a sentence a line")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="text where not given")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the run; its first where not given")
+    parser.add_argument("--removal", metavar="NAME", help="member_mean, say; the method's own where not given")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; auto where not given")
+    parser.add_argument("--model-path", metavar="FOLDER", help="where the run's language model lies now")
+    parser.add_argument(
+        "--trust", action="store_true", help="run code from outside of clvq_exp that the run names"
+    )
+
+
+def _unknown(rest: Sequence[str], command: str) -> list[str]:
+    """What argparse left over and is neither an override nor a sentence."""
+    if command == "explain":
+        before = rest[: rest.index("--")] if "--" in rest else rest
+        return [each for each in before if each.startswith("-") and each != "-" and " " not in each]
+    return [each for each in rest if each.startswith("-") or command != "estimate"]
 
 
 def _days(text: str) -> float:
