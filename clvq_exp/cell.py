@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
-from clvq_exp.artifacts import ArtifactCache, plain, read_json, write_json, write_text
+from clvq_exp.artifacts import ArtifactCache, plain, write_json, write_text
 from clvq_exp.concept_tables import Models, write_concept_tables
 from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.config import Config
@@ -30,11 +28,7 @@ from clvq_exp.explanations.word_attributions import attribute_sentences
 from clvq_exp.fitting import ConceptFit, check_devices, choose_device, fitted, make_method
 from clvq_exp.inventory import CellRecorder
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.language_models.fine_tuning import MODEL_FOLDER, RESULT, fine_tune
-from clvq_exp.language_models.gguf import convert_gguf
-from clvq_exp.language_models.prompt import Task
-from clvq_exp.language_models.recipe import ModelProcesses, ModelRecipe
-from clvq_exp.language_models.sources import fine_tuning_inputs
+from clvq_exp.language_models.recipe import ModelProcesses
 from clvq_exp.memory import use_system_allocator
 from clvq_exp.metrics import Ablations, Explained, cell_metrics
 from clvq_exp.preflight import Preflight
@@ -51,6 +45,7 @@ from clvq_exp.run_folder import (
     write_sentence_outcomes,
 )
 from clvq_exp.settings import Split
+from clvq_exp.subject_model import make_subject_model
 from clvq_exp.texts import evenly_spaced, store_sizes, subset
 
 log = logging.getLogger(__name__)
@@ -82,13 +77,12 @@ class _Cell:
         check_devices(self.device, config.trainer.devices)
         self.steps = provenance.Steps()
         self.pair = config.layer_pair
-        self.asked: dict[str, Any] | None = None
+        self.subject: dict[str, Any] = {}
         for method in config.methods.values():  # before hours are spent
             make_method(method, config)
 
     def run(self) -> dict[str, Any]:
         model, tuned, processes = self.language_model()
-        self.asked = model.asked
         store = self.activations(model, processes)
         explained = self.salient_words(model, store, processes)
         models, sources = self.concepts(store)
@@ -102,55 +96,13 @@ class _Cell:
 
     def language_model(self) -> tuple[LanguageModel, dict[str, Any] | None, ModelProcesses]:
         """The fine-tuned model, what fine-tuning measured, and the processes that run the model."""
-        config, ready = self.config, self.ready
         with self.steps.step("language_model"):
-            folder, tuned = ready.model_folder, None
-            if ready.needs_fine_tuning:
-                texts = ready.texts
-                train = subset(
-                    (*texts.train, *texts.validation),
-                    config.trainer.sentences.fine_tuning,
-                    config.dataset.split_seed,
-                )
-                inputs = fine_tuning_inputs(
-                    ready.model_fingerprint,
-                    texts.fingerprint,
-                    len(train),
-                    config.model,
-                    config.fine_tuning,
-                    self.device.type,
-                )
-                made = self.cache.get_or_make(
-                    "language_models",
-                    inputs,
-                    lambda out: fine_tune(
-                        folder,
-                        out,
-                        config.model,
-                        config.fine_tuning,
-                        texts.label_names,
-                        train,
-                        texts.dev,
-                        self.device,
-                    ),
-                    resumable=True,
-                )
-                folder, tuned = made / MODEL_FOLDER, read_json(made / RESULT)
-            recipe = self._recipe(folder)
-            alone = recipe.settings.device_map is not None  # spread over all GPUs already
-            return recipe.open(self.device), tuned, ModelProcesses(recipe, 1 if alone else config.trainer.devices)
-
-    def _recipe(self, folder: Path) -> ModelRecipe:
-        """How the language model of a folder is opened; GGUF weights are converted once."""
-        config, settings = self.config, self.config.model
-        if settings.gguf_file is not None:
-            inputs = {"model": self.ready.model_fingerprint, "transformers": version("transformers")}
-            folder = self.cache.get_or_make(
-                "language_models", inputs, lambda out: convert_gguf(folder, out, config.model)
-            )
-            settings = replace(settings, gguf_file=None)
-        task = Task(tuple(self.ready.texts.label_names), config.dataset.prompt, tuple(config.dataset.label_words))
-        return ModelRecipe(folder, settings, task)
+            subject = make_subject_model(self.config, self.ready, self.cache, self.device)
+            model = subject.recipe.open(self.device)
+        self.subject = subject.facts(model)
+        alone = subject.recipe.settings.device_map is not None  # spread over all GPUs already
+        processes = ModelProcesses(subject.recipe, 1 if alone else self.config.trainer.devices)
+        return model, subject.tuned, processes
 
     def activations(self, model: LanguageModel, processes: ModelProcesses) -> ActivationStore:
         """Both layers of the pair, and the further ones asked for."""
@@ -307,7 +259,7 @@ class _Cell:
         return {
             **provenance.facts(str(self.device)),
             "seeds": config.seeds,
-            "asked": plain(self.asked),
+            **self.subject,
             "fingerprints": {
                 "cell": self.ready.fingerprint,
                 "texts": self.ready.texts.fingerprint,

@@ -16,10 +16,10 @@ from clvq_exp.records import Alignment, EncodedText, Sentence
 from clvq_exp.settings import SentencePooling, Split
 
 TABLE_CHUNK = 1024
-_WORDS_SCHEMA = pa.schema(
+WORDS_SCHEMA = pa.schema(
     [("sentence", pa.int32()), ("position", pa.int32()), ("word", pa.string()), ("special", pa.bool_())]
 )
-_SENTENCES_SCHEMA = pa.schema(
+SENTENCES_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
@@ -52,14 +52,14 @@ def write_tables(out: Path, model: LanguageModel, sentences: Sequence[tuple[Spli
     """
     first_word = 0
     with (
-        pq.ParquetWriter(out / WORDS_TABLE, _WORDS_SCHEMA) as words,
-        pq.ParquetWriter(out / SENTENCES_TABLE, _SENTENCES_SCHEMA) as rows,
+        pq.ParquetWriter(out / WORDS_TABLE, WORDS_SCHEMA) as words,
+        pq.ParquetWriter(out / SENTENCES_TABLE, SENTENCES_SCHEMA) as rows,
     ):
         for start in range(0, len(sentences), TABLE_CHUNK):
             block = sentences[start : start + TABLE_CHUNK]
             encoded = model.encode([sentence.text for _, sentence in block])
-            word_columns: dict[str, list[Any]] = {name: [] for name in _WORDS_SCHEMA.names}
-            row_columns: dict[str, list[Any]] = {name: [] for name in _SENTENCES_SCHEMA.names}
+            word_columns: dict[str, list[Any]] = {name: [] for name in WORDS_SCHEMA.names}
+            row_columns: dict[str, list[Any]] = {name: [] for name in SENTENCES_SCHEMA.names}
             for offset, ((split, sentence), each) in enumerate(zip(block, encoded, strict=True)):
                 if each.sentence_token is None and model.pooling is SentencePooling.cls:
                     raise ActivationError(
@@ -75,8 +75,8 @@ def write_tables(out: Path, model: LanguageModel, sentences: Sequence[tuple[Spli
                 _add_words(word_columns, start + offset, alignment)
                 _add_sentence(row_columns, split, sentence, each, alignment, first_word)
                 first_word += len(alignment.words)
-            words.write_table(pa.table(word_columns, schema=_WORDS_SCHEMA))
-            rows.write_table(pa.table(row_columns, schema=_SENTENCES_SCHEMA))
+            words.write_table(pa.table(word_columns, schema=WORDS_SCHEMA))
+            rows.write_table(pa.table(row_columns, schema=SENTENCES_SCHEMA))
 
 
 def _add_words(columns: dict[str, list[Any]], sentence: int, alignment: Alignment) -> None:

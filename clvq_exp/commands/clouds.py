@@ -19,18 +19,6 @@ from clvq_exp.storage import StorageError, storage_errors
 ALL = "all"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
-    parser.add_argument(
-        "--concept",
-        metavar="N",
-        action="append",
-        help=f"a concept of the first seed, or `{ALL}`; those of the page's cases where none is given",
-    )
-    parser.add_argument("--out", metavar="FOLDER", default="clouds", help="`clouds` where not given")
-
-
 def clouds(given: argparse.Namespace) -> int:
     """Write `concept_<n>.svg` and `.png` for each concept asked for; returns the exit code.
 

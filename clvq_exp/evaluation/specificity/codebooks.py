@@ -61,6 +61,34 @@ def cosine_quantiles(vectors: Float[Tensor, "k d"], at_once: int = COSINES_AT_ON
     }
 
 
+class MatchedCodes(NamedTuple):
+    """Two sets of codes, matched one to one so that the sum of similarities is largest."""
+
+    a: NDArray[np.int64]
+    """Of each pair: the code of the first, ascending."""
+    b: NDArray[np.int64]
+    """Of each pair: the code of the second."""
+    similarity: NDArray[np.float64]
+    """Of each pair."""
+    random: float
+    """Mean over all pairs of codes: what matching at random gives on average."""
+
+
+def code_cosines(a: Float[Tensor, "k d"], b: Float[Tensor, "m d"]) -> NDArray[np.float64]:
+    """Cosine of each code of one codebook with each of another, `[k, m]`; those of zero vectors are 0."""
+    return (unit_rows(a.detach().cpu().double()) @ unit_rows(b.detach().cpu().double()).T).numpy()
+
+
+def match_codes(similarities: NDArray[np.float64]) -> MatchedCodes:
+    """Match codes one to one.
+
+    Args:
+        similarities: `[k, m]`, neither of them 0; of the larger side some codes stay without a match.
+    """
+    a, b = linear_sum_assignment(similarities, maximize=True)
+    return MatchedCodes(a, b, similarities[a, b], float(similarities.mean()))
+
+
 def match_codebooks(a: Float[Tensor, "k d"], b: Float[Tensor, "m d"]) -> Matching | None:
     """Match two codebooks one to one by cosine; None where either is empty.
 
@@ -70,9 +98,8 @@ def match_codebooks(a: Float[Tensor, "k d"], b: Float[Tensor, "m d"]) -> Matchin
     """
     if not len(a) or not len(b):
         return None
-    cosines = (unit_rows(a.detach().cpu().double()) @ unit_rows(b.detach().cpu().double()).T).numpy()
-    matched = cosines[linear_sum_assignment(cosines, maximize=True)]
-    return Matching(float(matched.mean()), float(cosines.mean()))
+    matched = match_codes(code_cosines(a, b))
+    return Matching(float(matched.similarity.mean()), matched.random)
 
 
 def agreement(a: NDArray[np.int32], b: NDArray[np.int32]) -> float | None:
