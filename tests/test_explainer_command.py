@@ -69,6 +69,7 @@ def tuned(home: Path) -> MadeRun:
         for rank in range(12)
     ]
     pq.write_table(pa.Table.from_pylist(words), run.folder / "concept_words.parquet")
+    reseal(run.folder)
     return run
 
 
@@ -114,7 +115,7 @@ def test_text__shows_prediction_words_concept_and_what_its_removal_changes(
         assert sum(line.startswith(place) for line in done.out.splitlines()) == 1
 
 
-def test_json__has_the_documented_keys(explain: Callable[..., SimpleNamespace], run: Path) -> None:
+def test_json__has_the_documented_keys(explain: Callable[..., SimpleNamespace], run: Path, tuned: MadeRun) -> None:
     done = explain(SENTENCE, "--format", "json", "dull", "--removal", "member_mean")
     assert done.code == 0
     content = json.loads(done.out)
@@ -127,6 +128,9 @@ def test_json__has_the_documented_keys(explain: Callable[..., SimpleNamespace], 
         assert set(each["prediction"]) == {"label", "confidence", "probabilities"}
         assert set(each["words"][0]) == set(each["salient"]) == {"position", "text", "attribution", "concept"}
         assert set(each["concept"]) == {"code", "words", "train_words", "label_words"}
+        (row,) = tuned.rows("concepts", method="clvq_vae", seed=0, concept=each["concept"]["code"])
+        assert each["concept"]["train_words"] == row["train_words"]
+        assert list(each["concept"]["label_words"].values()) == row["label_words"]
         assert len(each["concept"]["words"]) == 10
         assert each["concept"]["words"][0] == {"word": f"w{each['concept']['code']}<b>0", "count": 99}
         assert set(each["probe"]) == {"before", "after", "flips", "probability_change"}

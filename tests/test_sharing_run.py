@@ -197,8 +197,6 @@ def of_three_labels(copy: Path) -> None:
 def test_run_with_an_inventory__has_every_label_of_a_concept(run: Path, tmp_path: Path) -> None:
     copy = copied(run, tmp_path / "run")
     of_three_labels(copy)
-    for name in ("code_use", "code_purity"):
-        (copy / f"{name}.parquet").unlink(missing_ok=True)
     concepts = [{**ROW, "concept": each, "train_words": 9, "label_words": [2, 0, 6]} for each in range(20)]
     pq.write_table(pa.Table.from_pylist(concepts), copy / "concepts.parquet")
     words = [
@@ -211,26 +209,3 @@ def test_run_with_an_inventory__has_every_label_of_a_concept(run: Path, tmp_path
     assert found.labels(4) == {"maybe": 6, "no": 2}
     assert found.purity(4) == 6 / 8
     assert found.table().column("n_words").to_pylist() == [9] * 20
-
-
-def test_run_with_earlier_tables__puts_the_other_labels_together(run: Path, tmp_path: Path) -> None:
-    copy = copied(run, tmp_path / "run")
-    of_three_labels(copy)
-    (copy / "concept_words.parquet").unlink(missing_ok=True)
-    words = [
-        {**ROW, "concept": 4, "rank": rank, "word": word, "count": 5 - rank} for rank, word in enumerate("ab")
-    ]
-    pq.write_table(pa.Table.from_pylist(words), copy / "concepts.parquet")
-    use = [{**ROW, "code": each, "train_words": 9, "dev_words": 1} for each in range(20)]
-    pq.write_table(pa.Table.from_pylist(use), copy / "code_use.parquet")
-    purity = [{**ROW, "code": each, "words": 8, "label": "maybe", "label_words": 6} for each in range(19)]
-    empty = {**ROW, "code": 19, "words": 0, "label": None, "label_words": 0}
-    pq.write_table(pa.Table.from_pylist([*purity, empty]), copy / "code_purity.parquet")
-    found = Concepts.from_run(sealed(copy))
-    assert found.words(4) == [("a", 5), ("b", 4)]
-    assert found.labels(4) == {"maybe": 6, None: 2}
-    assert found.purity(4) == 6 / 8
-    assert (found.labels(19), found.purity(19)) == ({}, None)
-    loaded = Concepts.from_pretrained(found.save_pretrained(tmp_path / "model"))
-    assert loaded.labels(4) == found.labels(4)
-    assert "maybe (75.0%)" in loaded.card()

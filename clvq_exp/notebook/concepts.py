@@ -341,10 +341,8 @@ class Concepts:
             raise NotebookError("the words are not known: give words to fit, or save the model with words=True")
         return list(held.words[:n])
 
-    def labels(self, concept: int) -> dict[str | None, int]:
+    def labels(self, concept: int) -> dict[str, int]:
         """Training words of a concept by the label of their sentence, the commonest first.
-
-        The key None stands for all other labels, where a run of more than two kept the commonest only.
 
         Raises:
             NotebookError: no such concept.

@@ -75,8 +75,7 @@ def nearest(vectors: Float[Tensor, "K d"], concepts: Sequence[int], n: int) -> l
 def purity(held: Held) -> float | None:
     """The largest share of one label among a concept's words; None where no label is known of it."""
     total = sum(each.n_words for each in held.labels)
-    named = [each.n_words for each in held.labels if each.label is not None]
-    return max(named) / total if total and named else None
+    return max(each.n_words for each in held.labels) / total if total else None
 
 
 def concept_table(held: Sequence[Held], vectors: Float[Tensor, "K d"], shown: int) -> pa.Table:
@@ -92,7 +91,7 @@ def concept_table(held: Sequence[Held], vectors: Float[Tensor, "K d"], shown: in
         (the concept of highest cosine), `cosine`.
     """
     near = nearest(vectors, range(len(held)), 1)
-    commonest = [next((each.label for each in one.labels if each.label is not None), None) for one in held]
+    commonest = [next((each.label for each in one.labels), None) for one in held]
     columns = {
         "concept": pa.array(range(len(held)), pa.int64()),
         "n_words": pa.array([one.n_words for one in held], pa.int64()),

@@ -198,10 +198,9 @@ def _concepts(held: Sequence[Held]) -> list[_Concept]:
 
 def _commonest(held: Held) -> str:
     total = sum(each.n_words for each in held.labels)
-    named = [each for each in held.labels if each.label is not None]
-    if not total or not named:
+    if not total:
         return NOTHING
-    most = max(named, key=lambda each: each.n_words)
+    most = max(held.labels, key=lambda each: each.n_words)
     return f"{most.label} ({percent(most.n_words / total)})"
 
 

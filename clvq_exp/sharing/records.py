@@ -40,8 +40,7 @@ class WordCount(NamedTuple):
 class LabelCount(NamedTuple):
     """A label of the sentences that a concept's words stand in."""
 
-    label: str | None
-    """None stands for all labels but the commonest, where only that one was kept."""
+    label: str
     n_words: int
     """Training words under it, sentence tokens left out."""
 

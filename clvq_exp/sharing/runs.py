@@ -14,7 +14,7 @@ from clvq_exp.fitting import make_method
 from clvq_exp.report.access import entry, mapping, number
 from clvq_exp.sharing.card import HUB_ID
 from clvq_exp.sharing.records import Origin, SharedModel, SharingError, Subject
-from clvq_exp.sharing.run_tables import concept_tables, held_of_run
+from clvq_exp.sharing.run_tables import CONCEPT_TABLES, held_of_run
 from clvq_exp.sharing.shipped import ALONE, SECTIONS, restore, shipped_name, stored_settings
 
 _MODELS = "concept_model"
@@ -57,7 +57,7 @@ def _shared(run: Run, seed: int | None, method: type[ConceptModel] | None) -> Sh
         raise SharingError(f"seed={seed}: the run {run.folder} has the seeds {', '.join(map(str, seeds))}")
     model_folder = PurePosixPath(_MODELS) / f"seed_{seed}"
     names = [name for name in run.files if PurePosixPath(name).parent == model_folder]
-    for name in (*names, *concept_tables(run.files)):
+    for name in (*names, *CONCEPT_TABLES):
         _check(run, name)
     configured = restore(_method(run, method), _settings(run), _arguments(run))
     model = make_method(configured.method, configured.config).load(run.folder / model_folder)
