@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -21,24 +21,18 @@ from clvq_exp.activations.alignment import align, white_space_tokens
 from clvq_exp.activations.pooling import WordPooling
 from clvq_exp.activations.row_file import TORCH_TYPES
 from clvq_exp.concepts.base import ConceptModel
-from clvq_exp.evaluation.intervention import (
-    ALL_WORDS,
-    ANSWER_POSITION,
-    SALIENT_WORD,
-    SENTENCE_TOKEN,
-    places,
-    project_out,
-)
+from clvq_exp.evaluation.intervention import places, project_out, tokens_at
 from clvq_exp.evaluation.probe import Probe
 from clvq_exp.evaluation.projection import remove
-from clvq_exp.explanations.attribution import SentenceAttribution, attribute
+from clvq_exp.explanations.attribution import attribute
+from clvq_exp.explanations.salient_words import salient_word
 from clvq_exp.finished_run import FinishedRun, RunError, open_run
 from clvq_exp.fitting import choose_device
 from clvq_exp.language_models.base import LanguageModel
-from clvq_exp.records import AlignedWord, Alignment, EncodedText, LanguageModelOutput
+from clvq_exp.records import Alignment, EncodedText, LanguageModelOutput
 from clvq_exp.report.explanation import PROBE, ExplainedBy, ExplainedWord, Explanation, Outcome, Prediction
 from clvq_exp.report.explanation_concepts import ConceptSource
-from clvq_exp.settings import AttributionSettings, SalientBy, WordScore
+from clvq_exp.settings import WordScore
 from clvq_exp.subject_model import find_subject_model, open_subject_model
 
 
@@ -155,7 +149,9 @@ class Explainer:
         settings = self._config.attribution
         attribution = attribute(self._model, [sentence.text], settings, self._layer)[0]
         ids = self._concepts.assign(words).cpu()
-        salient = _salient_word(attribution, sentence.alignment.words, settings)
+        special = np.array([word.special for word in sentence.alignment.words])
+        allowed = settings.sentence_token_can_be_salient
+        salient = salient_word(attribution.words, special, allowed, settings.salient_by)
         basis = self._basis(ids[salient : salient + 1])
         before = _prediction(torch.softmax(output.logits[0].double(), 0), self.by)
         left = remove(h, basis)
@@ -215,7 +211,9 @@ class Explainer:
     ) -> Iterator[Outcome]:
         """The removal inside the model at every place, each a row of one batch."""
         n, device = len(self._places), self._model.device
-        where = torch.stack([sentence.tokens_at(place, salient_position) for place in self._places])
+        where = torch.zeros((n, len(sentence.encoded.input_ids)), dtype=torch.bool)
+        for row, place in enumerate(self._places):
+            where[row, tokens_at(place, sentence.encoded, sentence.alignment, salient_position)] = True
         tokens = self._model.pad([sentence.encoded] * n)
         hidden = output.hidden[self._layer]
         states = project_out(hidden.expand(n, -1, -1), basis.expand(n, -1, -1).to(device), where.to(device))
@@ -243,34 +241,6 @@ class _Sentence(NamedTuple):
         yield from (word for position, word in found.items() if position < 0)
         for position, (start, end) in enumerate(spans):
             yield found.get(position, ExplainedWord(position, self.text[start:end], None, None))
-
-    def tokens_at(self, place: str, salient_position: int) -> Bool[Tensor, " tokens"]:
-        """The sub-words that a place of the intervention means."""
-        mask = torch.zeros(len(self.encoded.input_ids), dtype=torch.bool)
-        if place == ANSWER_POSITION:
-            mask[-1] = True
-        for word in self.alignment.words:
-            meant = {
-                ALL_WORDS: True,
-                SENTENCE_TOKEN: word.special,
-                SALIENT_WORD: word.position == salient_position,
-            }
-            if meant.get(place, False):
-                mask[list(word.sub_words)] = True
-        return mask
-
-
-def _salient_word(
-    attribution: SentenceAttribution, words: Sequence[AlignedWord], settings: AttributionSettings
-) -> int:
-    """Which word is the salient one (section 4.1.1), by the rule of the run."""
-    scores = attribution.words.astype(np.float64)
-    if settings.salient_by is SalientBy.absolute_score:
-        scores = np.abs(scores)
-    special = np.array([word.special for word in words])
-    if not settings.sentence_token_can_be_salient and not special.all():
-        scores[special] = -np.inf
-    return int(np.argmax(scores))
 
 
 def _prediction(probabilities: Tensor, by: ExplainedBy) -> Prediction:

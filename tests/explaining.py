@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from clvq_exp.evaluation.intervention import Found
     from clvq_exp.explainer import Explainer
+    from clvq_exp.report.explanation import Explanation, Outcome
 
 
 class MadeRun(NamedTuple):
@@ -84,3 +85,46 @@ def change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
     reseal(path.parent)
+
+
+def held_against_salient_words(made: MadeRun, explanations: list[Explanation], labels: tuple[str, ...]) -> None:
+    rows = made.dev()
+    assert len(explanations) == len(rows) > 0
+    for row, found in zip(rows, explanations, strict=True):
+        assert found.text == row["text"]
+        assert labels.index(found.prediction.label) == row["prediction"]
+        assert found.prediction.confidence == pytest.approx(row["confidence"], abs=1e-5)
+        assert (found.salient.position, found.salient.text) == (row["position"], row["word"])
+        assert found.salient.attribution == pytest.approx(row["attribution"], abs=1e-4)
+        assert found.salient.concept == row["code"]
+        assert found.steps == row["steps"]
+
+
+def held_against_sentences(made: MadeRun, explanations: list[Explanation], explainer: Explainer) -> None:
+    by = explainer.by
+    which = {"method": by.method, "removal": by.removal, "seed": by.seed}
+    gold = [row["label"] for row in made.dev()]
+    for condition, outcome in (("original", "before"), ("perturbed", "after")):
+        rows = made.rows("sentences", condition=condition, **which)
+        classes = [by.label_names.index(getattr(found.probe, outcome).label) for found in explanations]
+        assert [row["correct"] for row in rows] == [
+            mine == label for mine, label in zip(classes, gold, strict=True)
+        ]
+
+
+def held_against_live(
+    made: MadeRun, explanations: list[Explanation], explainer: Explainer, seed_row: int = 0
+) -> None:
+    found = made.live[f"{explainer.by.method}, {explainer.by.removal}"]
+    assert [outcome.place for outcome in explanations[0].live] == list(found)
+    for place, conditions in found.items():
+        outcomes: list[Outcome] = [
+            next(each for each in explanation.live if each.place == place) for explanation in explanations
+        ]
+        run = conditions["perturbed"]
+        assert [each.flips for each in outcomes] == run.flips[seed_row].tolist()
+        changes = [each.probability_change for each in outcomes]
+        assert changes == pytest.approx(run.probability_change[seed_row].tolist(), abs=1e-5)
+        gold = [row["label"] for row in made.dev()]
+        right = [explainer.by.label_names.index(each.after.label) for each in outcomes]
+        assert [mine == label for mine, label in zip(right, gold, strict=True)] == run.correct[seed_row].tolist()

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from assets import ENCODER, TEXTS, is_installed
+from explaining import MadeRun, held_against_salient_words, held_against_sentences
 from running import Call, call
 
 SMALL = [
@@ -119,3 +120,12 @@ def test_report__a_word_is_searched_and_a_concept_and_a_sentence_are_opened(
     assert sentence.locator(".salient").inner_text() == row.word
     assert f"concept {row.code}" in sentence.inner_text()
     assert messages == []
+
+
+def test_explain__its_answers_are_the_records_of_the_run(embedded: tuple[Path, Call]) -> None:
+    folder, _ = embedded
+    made = MadeRun(folder, folder.parent / "cache", {})
+    explainer = made.explainer()
+    explanations = explainer.explain([row["text"] for row in made.dev()])
+    held_against_salient_words(made, explanations, explainer.by.label_names)
+    held_against_sentences(made, explanations, explainer)

@@ -9,7 +9,13 @@ import pytest
 import torch
 import transformers
 from composing import checked
-from explaining import MadeRun, make_run
+from explaining import (
+    MadeRun,
+    held_against_live,
+    held_against_salient_words,
+    held_against_sentences,
+    make_run,
+)
 from families import make_family
 from running import tiny_cell
 from safetensors.torch import load_file
@@ -19,7 +25,7 @@ from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.explainer import Explainer, SentenceError
 from clvq_exp.preflight import Preflight
 from clvq_exp.records import LabelledTexts
-from clvq_exp.report.explanation import Explanation, Outcome
+from clvq_exp.report.explanation import Explanation
 
 METHODS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "baseline").glob("*.yaml"))
 SMALL_METHODS = {
@@ -55,49 +61,6 @@ def explainer(made: MadeRun) -> Explainer:
 @pytest.fixture(scope="module")
 def explanations(made: MadeRun, explainer: Explainer) -> list[Explanation]:
     return explainer.explain([row["text"] for row in made.dev()])
-
-
-def held_against_salient_words(made: MadeRun, explanations: list[Explanation], labels: tuple[str, ...]) -> None:
-    rows = made.dev()
-    assert len(explanations) == len(rows) > 0
-    for row, found in zip(rows, explanations, strict=True):
-        assert found.text == row["text"]
-        assert labels.index(found.prediction.label) == row["prediction"]
-        assert found.prediction.confidence == pytest.approx(row["confidence"], abs=1e-5)
-        assert (found.salient.position, found.salient.text) == (row["position"], row["word"])
-        assert found.salient.attribution == pytest.approx(row["attribution"], abs=1e-4)
-        assert found.salient.concept == row["code"]
-        assert found.steps == row["steps"]
-
-
-def held_against_sentences(made: MadeRun, explanations: list[Explanation], explainer: Explainer) -> None:
-    by = explainer.by
-    which = {"method": by.method, "removal": by.removal, "seed": by.seed}
-    gold = [row["label"] for row in made.dev()]
-    for condition, outcome in (("original", "before"), ("perturbed", "after")):
-        rows = made.rows("sentences", condition=condition, **which)
-        classes = [by.label_names.index(getattr(found.probe, outcome).label) for found in explanations]
-        assert [row["correct"] for row in rows] == [
-            mine == label for mine, label in zip(classes, gold, strict=True)
-        ]
-
-
-def held_against_live(
-    made: MadeRun, explanations: list[Explanation], explainer: Explainer, seed_row: int = 0
-) -> None:
-    found = made.live[f"{explainer.by.method}, {explainer.by.removal}"]
-    assert [outcome.place for outcome in explanations[0].live] == list(found)
-    for place, conditions in found.items():
-        outcomes: list[Outcome] = [
-            next(each for each in explanation.live if each.place == place) for explanation in explanations
-        ]
-        run = conditions["perturbed"]
-        assert [each.flips for each in outcomes] == run.flips[seed_row].tolist()
-        changes = [each.probability_change for each in outcomes]
-        assert changes == pytest.approx(run.probability_change[seed_row].tolist(), abs=1e-5)
-        gold = [row["label"] for row in made.dev()]
-        right = [explainer.by.label_names.index(each.after.label) for each in outcomes]
-        assert [mine == label for mine, label in zip(right, gold, strict=True)] == run.correct[seed_row].tolist()
 
 
 # ---------------------------------------------------------------- what the run found

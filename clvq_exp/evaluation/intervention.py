@@ -148,16 +148,27 @@ def _mask(
     place: str, batch: _Batch, salient_positions: NDArray[np.int64], width: int
 ) -> Bool[Tensor, "batch tokens"]:
     mask = torch.zeros((len(batch.rows), width), dtype=torch.bool)
-    if place == ANSWER_POSITION:
-        last = torch.tensor([len(each.input_ids) - 1 for each in batch.encoded])
-        mask[torch.arange(len(last)), last] = True
-        return mask
-    for row, alignment in enumerate(batch.alignments):
-        for word in alignment.words:
-            if (
-                place == ALL_WORDS
-                or (place == SENTENCE_TOKEN and word.special)
-                or (place == SALIENT_WORD and word.position == salient_positions[row])
-            ):
-                mask[row, list(word.sub_words)] = True
+    for row, (encoded, alignment) in enumerate(zip(batch.encoded, batch.alignments, strict=True)):
+        mask[row, tokens_at(place, encoded, alignment, int(salient_positions[row]))] = True
     return mask
+
+
+def tokens_at(place: str, encoded: EncodedText, alignment: Alignment, salient_position: int) -> list[int]:
+    """The sub-words of a sentence that a place means.
+
+    Args:
+        place: one of `places`.
+        encoded: the sentence.
+        alignment: its words.
+        salient_position: of its salient word among the white-space tokens; -1 the sentence token.
+    """
+    if place == ANSWER_POSITION:
+        return [len(encoded.input_ids) - 1]
+    return [
+        sub_word
+        for word in alignment.words
+        if place == ALL_WORDS
+        or (place == SENTENCE_TOKEN and word.special)
+        or (place == SALIENT_WORD and word.position == salient_position)
+        for sub_word in word.sub_words
+    ]

@@ -46,12 +46,9 @@ def choose_salient_words(
     starts = np.concatenate([[0], np.cumsum(lengths)])
     chosen: list[int] = []
     for start, end in pairwise(starts):
-        scores = attributions.scores[start:end].astype(np.float64)
-        if by is SalientBy.absolute_score:
-            scores = np.abs(scores)
-        if not sentence_token_allowed and not special[start:end].all():
-            scores[special[start:end]] = -np.inf
-        chosen.append(int(start) + int(np.argmax(scores)))
+        of_sentence = slice(int(start), int(end))
+        word = salient_word(attributions.scores[of_sentence], special[of_sentence], sentence_token_allowed, by)
+        chosen.append(int(start) + word)
     picked = np.asarray(chosen, dtype=np.int64)
     return SalientWords(
         attributions.sentences,
@@ -59,3 +56,22 @@ def choose_salient_words(
         attributions.scores[picked],
         special[picked],
     )
+
+
+def salient_word(
+    scores: NDArray[np.float32], special: NDArray[np.bool_], sentence_token_allowed: bool, by: SalientBy
+) -> int:
+    """Which word of a sentence is the salient one.
+
+    Args:
+        scores: of its words, one at least.
+        special: which of them are the sentence token.
+        sentence_token_allowed: see `choose_salient_words`.
+        by: see there.
+    """
+    compared = scores.astype(np.float64)
+    if by is SalientBy.absolute_score:
+        compared = np.abs(compared)
+    if not sentence_token_allowed and not special.all():
+        compared[special] = -np.inf
+    return int(np.argmax(compared))
