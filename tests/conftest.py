@@ -16,6 +16,23 @@ import pytest
 import torch
 from tiny import make_tiny_encoder, write_reviews
 
+LONG = (
+    "test_killed_sweep.py",
+    "test_kills.py",
+    "test_embedded_cell.py",
+    "test_memory.py",
+    "test_damage.py",
+    "test_explainer.py",
+    "test_planted_concepts.py",
+)
+"""Files whose slow tests take minutes: they go first, or one process would end long after the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first; the order within a file stays."""
+    place = {name: index for index, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:

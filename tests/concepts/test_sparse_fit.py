@@ -33,7 +33,7 @@ from clvq_exp.concepts.sparse.autoencoder import SparseAutoencoder
 from clvq_exp.concepts.sparse.module import SparseModule
 from clvq_exp.concepts.sparse.trained import TrainedParts
 from clvq_exp.concepts.sparse.transcoder import SparseTranscoder
-from clvq_exp.run_folder import write_training_tables
+from clvq_exp.run_folder import write_history
 from clvq_exp.settings import Split
 
 
@@ -72,10 +72,8 @@ def test_fit__figures_of_top_neurons(fitted: SparseAutoencoder, store: Activatio
     assert fitted.summary.codes_in_use == len(torch.cat(list(top.values())).unique())
 
 
-def test_fit__training_curves_have_the_columns_of_the_history(
-    fitted: SparseAutoencoder, store: ActivationStore, tmp_path: Path
-) -> None:
-    write_training_tables(tmp_path, {"sae": {0: fitted}}, store, 1)
+def test_fit__training_curves_have_the_columns_of_the_history(fitted: SparseAutoencoder, tmp_path: Path) -> None:
+    write_history(tmp_path, {"sae": {0: fitted}})
     written = pq.read_table(tmp_path / "history.parquet").to_pylist()
     for row, record in zip(written, fitted.summary.history, strict=True):
         assert {name: value for name, value in row.items() if value is not None} == {
