@@ -1,4 +1,4 @@
-"""Made-up reviews, and a random-weight encoder with a tokenizer that was trained on them."""
+"""Made-up reviews, and a random-weight encoder with a tokenizer for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clvq_exp.settings import ModelSettings
 
+VOCABULARY = Path(__file__).with_name("tiny_vocab.txt")
+"""180 pieces of the made-up reviews. Training would break ties between pieces anew each time."""
 GOOD = ("superb", "moving", "clever", "a joy", "warm and funny", "first-rate")
 BAD = ("dull", "clumsy", "a mess", "tired", "loud and empty", "third-rate")
 PARTS = ("acting", "script", "camera work", "ending", "music", "plot", "hero's journey", "pacing")
@@ -40,16 +42,12 @@ def write_reviews(folder: Path, train: int = 120, dev: int = 40) -> Path:
 
 
 def make_tiny_encoder(folder: Path, fine_tuned: bool = True, layers: int = 4, width: int = 32) -> Path:
-    """A BERT of random weights with a WordPiece tokenizer trained on the made-up reviews."""
+    """A BERT of random weights with a WordPiece tokenizer; the same bytes every time."""
     import torch
-    from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator((review(index)[0] for index in range(400)), vocab_size=180, min_frequency=1)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_model(str(folder))
-    fast = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True, model_max_length=64)
+    fast = BertTokenizerFast(str(VOCABULARY), do_lower_case=True, model_max_length=64)
     fast.save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(fast),

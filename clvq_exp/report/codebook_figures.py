@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clvq_exp.report.access import Metrics, main_method, seeds
+from clvq_exp.report.access import Metrics
 from clvq_exp.report.formatting import count
 from clvq_exp.report.plots import COLOURS, MARKERS, Figure, axis, label, layout
-from clvq_exp.report.representation import ConceptFiles, ConceptRow
-from clvq_exp.report.run_files import read_rows
+from clvq_exp.report.representation import ConceptFiles, ConceptRow, first_model
+from clvq_exp.report.run_files import read_vectors
 
 MAP = "concept-map"
 COSINES = "concept-cosines"
@@ -99,14 +99,10 @@ def cosine_map(folder: Path, metrics: Metrics, concepts: ConceptFiles) -> Figure
     """
     use = {row.concept: row.train_words for row in concepts.rows if row.train_words > 0}
     chosen = sorted(sorted(use, key=lambda each: -use[each])[:_MOST])
-    first = seeds(metrics)[:1]
-    named: dict[str, Any] = {"method": main_method(metrics), **({"seed": first[0]} if first else {})}
-    rows = read_rows(folder, "concepts", None, **named)
-    vectors = {int(row["concept"]): row["vector"] for row in rows if row.get("vector") is not None}
-    chosen = [each for each in chosen if each in vectors]
+    chosen, vectors = read_vectors(folder, chosen, **first_model(metrics))
     if len(chosen) < 2:
         return None
-    unit = _unit(np.array([vectors[each] for each in chosen], dtype=np.float64))
+    unit = _unit(vectors)
     order = _like_beside_like(unit)
     names = [f"#{chosen[index]}" for index in order]
     cosines = np.clip(unit[order] @ unit[order].T, -1.0, 1.0)

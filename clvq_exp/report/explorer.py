@@ -13,7 +13,7 @@ from clvq_exp.report.access import Metrics, main_method, own_removal, seeds
 from clvq_exp.report.cases import BINARY, OTHERWISE, kind_of
 from clvq_exp.report.examples import Example, choose, examples_of, label_names
 from clvq_exp.report.names import removal_name
-from clvq_exp.report.representation import ConceptFiles, ConceptRow, shown
+from clvq_exp.report.representation import ConceptFiles, ConceptRow, salient_counts, shown
 from clvq_exp.report.run_files import Row, read_rows
 from clvq_exp.report.text_safety import shorten, visible
 
@@ -46,12 +46,10 @@ def explorer(folder: Path, metrics: Metrics, concepts: ConceptFiles) -> dict[str
     all_rows = read_rows(folder, "salient_words", split="dev")
     rows = choose(all_rows, _affordable(all_rows))
     sentences = examples_of(rows, folder, concepts.words, labels)
-    salient: dict[int, int] = {}
-    for row in all_rows:
-        salient[int(row["code"])] = salient.get(int(row["code"]), 0) + 1
+    salient = salient_counts(all_rows)
     known = {each.sentence for each in sentences}
     held = [row for row in concepts.rows if row.train_words or row.dev_words or row.concept in salient]
-    held.sort(key=lambda row: (-salient.get(row.concept, 0), -row.train_words, row.concept))
+    held.sort(key=lambda row: (-salient[row.concept], -row.train_words, row.concept))
     outcomes = _outcomes(folder, metrics)
     method = own_removal(metrics, main_method(metrics))
     return {
@@ -63,9 +61,7 @@ def explorer(folder: Path, metrics: Metrics, concepts: ConceptFiles) -> dict[str
             "concepts": max(0, len(held) - MOST_CONCEPTS),
             "sentences": len(all_rows) - len(sentences),
         },
-        "concepts": [
-            _concept(row, concepts, salient.get(row.concept, 0), known, labels) for row in held[:MOST_CONCEPTS]
-        ],
+        "concepts": [_concept(row, concepts, salient[row.concept], known, labels) for row in held[:MOST_CONCEPTS]],
         "sentences": [
             _sentence(each, row, outcomes, len(labels)) for each, row in zip(sentences, rows, strict=True)
         ],

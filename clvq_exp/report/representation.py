@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,22 @@ WORD_LIMIT = 60
 """Longest word, in characters, that is shown whole."""
 WORDS = 10
 """Most frequent words that stand for a concept."""
+
+
+_COLUMNS = (
+    *(
+        "concept",
+        "train_words",
+        "dev_words",
+        "sentence_tokens",
+        "train_sentences",
+        "forms",
+        "label_words",
+        "label",
+    ),
+    *("purity", "nearest", "x", "y"),
+)
+"""Of `concepts`; the vectors are large, and read where they are needed."""
 
 
 class Representation(NamedTuple):
@@ -81,7 +97,7 @@ def read_words(folder: Path, metrics: Metrics) -> dict[int, tuple[tuple[str, int
         metrics: the content of `metrics.json`.
     """
     found: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    rows = read_rows(folder, "concept_words", **_first(metrics))
+    rows = read_rows(folder, "concept_words", **first_model(metrics))
     for row in sorted(rows, key=lambda each: (each["concept"], each["rank"])):
         found[int(row["concept"])].append((shown(str(row["word"])), int(row["count"])))
     return {concept: tuple(words) for concept, words in found.items()}
@@ -97,9 +113,9 @@ def read_concepts(folder: Path, metrics: Metrics) -> ConceptFiles:
     Returns:
         Nothing in it where the run has no such files.
     """
-    rows = read_rows(folder, "concepts", None, **_first(metrics))
+    rows = read_rows(folder, "concepts", _COLUMNS, **first_model(metrics))
     examples: dict[int, list[Row]] = defaultdict(list)
-    for row in read_rows(folder, "concept_examples", **_first(metrics)):
+    for row in read_rows(folder, "concept_examples", **first_model(metrics)):
         examples[int(row["concept"])].append(row)
     return ConceptFiles(
         tuple(_row(row) for row in rows),
@@ -108,25 +124,34 @@ def read_concepts(folder: Path, metrics: Metrics) -> ConceptFiles:
     )
 
 
-def _first(metrics: Metrics) -> dict[str, Any]:
-    """Which rows are those of the codes in `salient_words`."""
+def first_model(metrics: Metrics) -> dict[str, Any]:
+    """Method and seed of the rows that the codes in `salient_words` are of."""
     first = seeds(metrics)[:1]
     return {"method": main_method(metrics), **({"seed": first[0]} if first else {})}
 
 
+def salient_counts(rows: Sequence[Row]) -> Counter[int]:
+    """In how many sentences the salient word is of each concept.
+
+    Args:
+        rows: rows of `salient_words`.
+    """
+    return Counter(int(row["code"]) for row in rows)
+
+
 def _row(row: Row) -> ConceptRow:
-    place = [number(row.get(name)) for name in ("x", "y")]
-    nearest: Sequence[Mapping[str, Any]] = row.get("nearest") or ()
+    place = [number(row["x"]), number(row["y"])]
+    nearest: Sequence[Mapping[str, Any]] = row["nearest"]
     return ConceptRow(
         concept=int(row["concept"]),
         train_words=int(row["train_words"]),
         dev_words=int(row["dev_words"]),
-        sentence_tokens=int(row.get("sentence_tokens") or 0),
-        train_sentences=int(row.get("train_sentences") or 0),
-        forms=int(row.get("forms") or 0),
-        label_words=tuple(int(words) for words in row.get("label_words") or ()),
-        label=None if row.get("label") is None else shown(str(row["label"])),
-        purity=number(row.get("purity")),
+        sentence_tokens=int(row["sentence_tokens"]),
+        train_sentences=int(row["train_sentences"]),
+        forms=int(row["forms"]),
+        label_words=tuple(int(words) for words in row["label_words"]),
+        label=None if row["label"] is None else shown(str(row["label"])),
+        purity=number(row["purity"]),
         nearest=tuple((int(each["concept"]), float(each["cosine"])) for each in nearest),
         place=None if place[0] is None or place[1] is None else (place[0], place[1]),
     )

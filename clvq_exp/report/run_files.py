@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Row = Mapping[str, Any]
 """One row of a table: column -> plain value or None."""
@@ -30,6 +34,36 @@ def read_rows(folder: Path, name: str, columns: Sequence[str] | None = None, **e
     filters = [(column, "=", value) for column, value in equal_to.items()] or None
     table: Any = parquet.read_table(path, columns=list(columns) if columns else None, filters=filters)
     return cast("list[Row]", table.to_pylist())
+
+
+def read_vectors(
+    folder: Path, chosen: Collection[int], **equal_to: str | int
+) -> tuple[list[int], NDArray[np.float64]]:
+    """The vectors of some concepts.
+
+    Args:
+        folder: the run folder, with `concepts`.
+        chosen: their numbers.
+        **equal_to: as in `read_rows`.
+
+    Returns:
+        Numbers and vectors `[n, d]`, of those that have one, in file order.
+    """
+    import numpy as np
+    import pyarrow.parquet as parquet
+
+    filters: list[tuple[str, str, Any]] = [(column, "=", value) for column, value in equal_to.items()]
+    filters.append(("concept", "in", list(chosen)))
+    path = folder / "concepts.parquet"
+    if not path.is_file() or not chosen:
+        return [], np.empty((0, 0))
+    table: Any = parquet.read_table(path, columns=["concept", "vector"], filters=filters)
+    table = table.filter(table.column("vector").is_valid()).combine_chunks()
+    numbers: list[int] = table.column("concept").to_pylist()
+    if not numbers:
+        return [], np.empty((0, 0))
+    flat = table.column("vector").combine_chunks().flatten().to_numpy()
+    return numbers, flat.astype(np.float64).reshape(len(numbers), -1)
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from clvq_exp.report.codebook_figures import concept_map, cosine_map
 from clvq_exp.report.examples import label_names
 from clvq_exp.report.figures import code_use_figure
 from clvq_exp.report.purity_figure import purity_figure
-from clvq_exp.report.representation import WORDS, ConceptFiles, read_concepts
+from clvq_exp.report.representation import WORDS, ConceptFiles, read_concepts, salient_counts
 from clvq_exp.report.run_files import read_rows
 from clvq_exp.report.tables import faithfulness_table, intervention_table
 from clvq_exp.report.text_safety import visible
@@ -66,15 +66,13 @@ def _intervention(metrics: Metrics) -> Any:
 
 def _concepts(folder: Path, concepts: ConceptFiles) -> Any:
     """A row for each concept of the first seed."""
-    salient: dict[int, int] = {}
-    for row in read_rows(folder, "salient_words", ("code",), split="dev"):
-        salient[int(row["code"])] = salient.get(int(row["code"]), 0) + 1
+    salient = salient_counts(read_rows(folder, "salient_words", ("code",), split="dev"))
     made = _table(
         ["concept", "words", "salient_in_dev", "train_words", "dev_words", "sentence_tokens", "label", "purity"]
     )
     for row in concepts.rows:
         words = ", ".join(word for word, _ in concepts.words.get(row.concept, ())[:WORDS])
-        counts = (salient.get(row.concept, 0), row.train_words, row.dev_words, row.sentence_tokens)
+        counts = (salient[row.concept], row.train_words, row.dev_words, row.sentence_tokens)
         made.add_data(row.concept, words, *counts, row.label, row.purity)
     return made
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clvq_exp.artifacts import plain
+from clvq_exp.collect.reference import method_reference, shipped_methods
 from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.config import Config, ConfigError, Method, check
 
@@ -57,8 +58,7 @@ def shipped_name(name: str, target: str) -> str | None:
         name: that the method carries, which wins where several methods share a class.
         target: the class, with its module.
     """
-    targets = {each: _targets()[each] for each in shipped_options(ARGUMENTS)}
-    same = [each for each, other in targets.items() if other == target]
+    same = [each for each, given in shipped_methods().items() if given["_target_"] == target]
     return name if name in same else next(iter(same), None)
 
 
@@ -134,19 +134,8 @@ def stored_settings(config: Config, method: Method) -> dict[str, Any]:
 def class_of(method: str | type[ConceptModel]) -> str:
     """The class of a method with its module, as `conf/` names classes."""
     if isinstance(method, str):
-        return _targets()[method]
+        return str(method_reference(method)["_target_"])
     return f"{method.__module__}.{method.__qualname__}"
-
-
-@lru_cache
-def _targets() -> Mapping[str, str]:
-    import yaml
-
-    folder = files(_CONFIGURATION) / ARGUMENTS
-    return {
-        name: str(yaml.safe_load((folder / f"{file}.yaml").read_text(encoding="utf-8"))["_target_"])
-        for name, file in shipped_options(ARGUMENTS).items()
-    }
 
 
 def _option(group: str, name: str | type[ConceptModel]) -> str:
