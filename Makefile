@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: help demo smollm2 install install-test install-check test test-slow test-cluster check format clean
+BENCH := .bench
+TEXTS ?=
+
+.PHONY: help demo smollm2 install install-test install-check test test-slow test-cluster bench check format clean
 
 smollm2: install
 	$(PIP) -c constraints.txt -e '.[gguf]'
@@ -18,9 +21,10 @@ help:
 	@echo "make test       the test suite without its slow part"
 	@echo "make test-slow  the slow part: kills, many processes, browser, real models"
 	@echo "make test-cluster  sweeps on a Slurm that is set up for it; needs root, slurm-wlm and munge"
+	@echo "make bench      measure every step beside its limit and its peers, write docs/benchmarks.md (hours)"
 	@echo "make check      ruff, pyright, import-linter"
 	@echo "make format     let ruff rewrite the code"
-	@echo "variables: PYTHON=python3.12, TORCH_INDEX=<index of a CUDA or ROCm build of torch>, ARGS=<overrides>"
+	@echo "variables: PYTHON=python3.12, TORCH_INDEX=<index of a CUDA or ROCm build of torch>, TEXTS=<texts of make bench>, ARGS=<overrides>"
 
 demo: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m clvq_exp $(ARGS)
@@ -58,6 +62,17 @@ test-slow: install-test
 test-cluster: install-test
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
+$(BENCH)/.peers: benchmarks/peers.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(BENCH)/peers
+	$(BENCH)/peers/bin/python -m pip install --disable-pip-version-check --quiet $(INDEX) torch==$$($(BIN)/python -c "import torch; print(torch.__version__.split('+')[0])")
+	$(BENCH)/peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers.txt
+	$(BENCH)/peers/bin/python -m pip install --disable-pip-version-check --quiet --no-deps NeuroX==1.0.9
+	@touch $@
+
+bench: install-test $(BENCH)/.peers
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py --work $(BENCH) --peers $(BENCH)/peers/bin/python \
+		$(if $(TEXTS),--texts $(TEXTS),) $(ARGS)
+
 check: install-check
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -69,4 +84,4 @@ format: install-check
 	$(BIN)/python -m ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(BENCH) build *.egg-info

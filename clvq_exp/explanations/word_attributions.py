@@ -17,6 +17,7 @@ from tqdm import tqdm
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.explanations.attribution import SentenceAttribution, attribute, attributed_layer
+from clvq_exp.explanations.path_rule import NESTED
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.parts import ATTRIBUTED, Ledger
@@ -85,7 +86,7 @@ def attribute_sentences(
         "store": store.tables.name,
         "sentences": hashlib.sha256(sentences.astype("<i8").tobytes()).hexdigest(),
         "steps": settings.steps,
-        "adaptive": [settings.max_steps, settings.tolerance] if settings.adaptive else None,
+        "adaptive": [settings.max_steps, settings.tolerance, NESTED] if settings.adaptive else None,
         "path": [attributed_layer(settings, layer), settings.baseline],
         "word_score": settings.word_score,
         "batch_tokens": settings.batch_tokens,

@@ -237,7 +237,7 @@ class AttributionSettings:
     steps: int
     """Steps of the integral (the first count tried, when adaptive)."""
     adaptive: bool
-    """Double the steps per sentence until `tolerance` holds."""
+    """Twice as many steps and one, sentence by sentence, until `tolerance` holds."""
     max_steps: int = 512
     """Most steps tried, when adaptive."""
     tolerance: float = 0.01

@@ -111,24 +111,66 @@ def steep(summed: torch.Tensor) -> torch.Tensor:
     return 5 + summed[:, 0] + 2 * torch.tanh(6 * summed[:, 1])
 
 
-def test_adaptive__doubles_only_where_needed(letters: Any) -> None:
+def test_adaptive__takes_the_next_rule_only_where_it_is_needed(letters: Any) -> None:
     model = letters(steep)
     weight = model.embedding.weight.data
     weight[:, 1] = 0
     weight[3 + 25, 1] = 1.0  # only the letter z is steep
     easy, hard = attribute(model, ["abc", "abz"], ADAPTIVE)
     assert easy.steps == 4
-    assert hard.steps > 4
-    assert np.log2(hard.steps / 4) == int(np.log2(hard.steps / 4))
+    assert hard.steps in (9, 19, 39)
     for found in (easy, hard):
         assert found.converged(ADAPTIVE.tolerance)
-    (before,) = attribute(model, ["abz"], replace(FIXED, steps=hard.steps // 2))
-    assert not before.converged(ADAPTIVE.tolerance), "one doubling less was too few"
-    (fixed,) = attribute(model, ["abz"], replace(FIXED, steps=hard.steps))
-    assert fixed.words == pytest.approx(hard.words, abs=1e-6)
+    (before,) = attribute(model, ["abz"], replace(ADAPTIVE, max_steps=hard.steps - 1))
+    assert before.steps == (hard.steps - 1) / 2
+    assert not before.converged(ADAPTIVE.tolerance), "the rule before was too short"
+    (at_once,) = attribute(model, ["abz"], replace(ADAPTIVE, steps=hard.steps))
+    assert at_once.words == pytest.approx(hard.words, abs=1e-6), "as if all its points had been found together"
 
 
-@pytest.mark.parametrize(("most", "last"), [(64, 64), (100, 64), (4, 4)])
+def test_adaptive__computes_no_point_of_the_path_twice(letters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = letters(lambda summed: 5 + torch.tanh(1e7 * (summed[:, 0] - 0.123)))
+    model.embedding.weight.data[:, 0] = torch.linspace(-1, 1, 29)
+    with_gradient: list[int] = []
+    logits = model.class_logits
+
+    def counted(ids: Any, mask: Any) -> Any:
+        if torch.is_grad_enabled():
+            with_gradient.append(len(ids))
+        return logits(ids, mask)
+
+    monkeypatch.setattr(model, "class_logits", counted)
+    (found,) = attribute(model, ["zzz"], ADAPTIVE)
+    assert found.steps == 39
+    assert sum(with_gradient) == 39
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_adaptive__is_captum_s_integral(encoder: EncoderModel, layer: int) -> None:
+    at = AttributionAt.lower_layer if layer else AttributionAt.embeddings
+    settings = replace(ADAPTIVE, steps=15, tolerance=1e-4, max_steps=255, at=at)
+    many = replace(FIXED, steps=128, at=at)
+    for own, captum_s in zip(
+        attribute(encoder, SENTENCES, settings, layer), attribute(encoder, SENTENCES, many, layer), strict=True
+    ):
+        near = 1e-4 * float(np.abs(captum_s.words).max()) + 1e-6
+        assert own.words == pytest.approx(captum_s.words, abs=near)
+        assert own.logits == pytest.approx(captum_s.logits, abs=1e-5)
+        assert own.prediction == captum_s.prediction
+        assert own.logit_change == pytest.approx(captum_s.logit_change, abs=1e-5)
+        assert own.words.dtype == np.float32
+
+
+def test_adaptive__batched_equals_one_by_one(encoder: EncoderModel) -> None:
+    together = attribute(encoder, SENTENCES, replace(ADAPTIVE, tolerance=1e-4))
+    assert len({found.steps for found in together}) > 1, "some were run again in other company"
+    for text, each in zip(SENTENCES, together, strict=True):
+        (alone,) = attribute(encoder, [text], replace(ADAPTIVE, tolerance=1e-4, batch_tokens=1))
+        assert alone.words == pytest.approx(each.words, abs=1e-5)
+        assert alone.steps == each.steps
+
+
+@pytest.mark.parametrize(("most", "last"), [(64, 39), (79, 79), (4, 4)])
 def test_adaptive__stops_at_the_most_steps(letters: Any, most: int, last: int) -> None:
     model = letters(lambda summed: 5 + torch.tanh(1e7 * (summed[:, 0] - 0.123)))
     model.embedding.weight.data[:, 0] = torch.linspace(-1, 1, 29)
