@@ -111,14 +111,17 @@ def worker(prepare: Callable[[], Callable[[], Any]]) -> None:
     )
 
 
-def in_turn(script: str, arguments: Sequence[str], sides: Sequence[Side], repetitions: int) -> dict[str, Measured]:
-    """Measure sides in turn, after one repetition of each that is not counted.
+def in_turn(
+    script: str, arguments: Sequence[str], sides: Sequence[Side], repetitions: int, warm_up: bool = True
+) -> dict[str, Measured]:
+    """Measure sides in turn.
 
     Args:
         script: path of the benchmark; it is run with the arguments and `--side NAME`.
         arguments: of its command line.
         sides: what is compared.
         repetitions: that count.
+        warm_up: whether each side has one before, which does not count.
     """
     with contextlib.ExitStack() as stack:
         processes: dict[str, subprocess.Popen[str]] = {}
@@ -129,14 +132,14 @@ def in_turn(script: str, arguments: Sequence[str], sides: Sequence[Side], repeti
             stack.callback(process.kill)
         before = {name: _answer(process, name)["before"] for name, process in processes.items()}
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
-        for repetition in range(repetitions + 1):
+        for repetition in range(repetitions + warm_up):
             for name, process in processes.items():
                 assert process.stdin is not None
                 process.stdin.write(GO)
                 process.stdin.flush()
                 answer = _answer(process, name)
                 print(f"  {name}: {answer['seconds']:.3f} s", file=sys.stderr, flush=True)
-                if repetition:
+                if repetition or not warm_up:
                     found[name].append(answer)
         peaks: dict[str, int] = {}
         for name, process in processes.items():
