@@ -107,7 +107,7 @@ def test_departures__of_the_demo(tmp_path: Path) -> None:
         (
             ("protocol=strict",),
             {"attribution.steps": 32},
-            {"protocol=strict, not paper", "attribution.steps=32, not 16"},
+            {"protocol=strict, not paper", "attribution.steps=32, not 15"},
         ),
         ((), {"model.name": "mine", "trainer.max_epochs": 5}, {"trainer.max_epochs=5, not 100"}),
     ],
