@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from clvq_exp.seeding import derived_seed, numpy_generator, scoped_seed, torch_generator
 from clvq_exp.settings import ProbeSettings
+from clvq_exp.threads import one_thread
 
 BLOCK = 1024
 """Representations that are in memory at once when a loss is measured."""
@@ -127,6 +128,7 @@ def stratified_folds(labels: Int64[Tensor, " n"], n_folds: int, seed: int) -> In
     return folds
 
 
+@one_thread()
 def train_probe(
     train: ProbeData,
     held_out: ProbeData,

@@ -60,6 +60,24 @@ def test_probe__same_seed_same_weights_to_the_bit() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_probe__is_trained_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    loss = probe_module.measure_loss
+
+    def noting(probe: Probe, data: ProbeData) -> float:
+        seen.add(torch.get_num_threads())
+        return loss(probe, data)
+
+    monkeypatch.setattr(probe_module, "measure_loss", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train_probe(blobs(40, 0), blobs(20, 1), 2, ProbeSettings(max_epochs=1), seed=0)
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_probe__leaves_the_global_generator_alone() -> None:
     torch.manual_seed(11)
     expected = torch.rand(4)
