@@ -14,7 +14,7 @@ from clvq_exp import provenance
 from clvq_exp.activations.extraction import extract
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import ArtifactCache, plain, write_json, write_text
-from clvq_exp.concept_tables import Models, write_concept_tables
+from clvq_exp.concept_tables import Models, write_concept_tables, write_salient_concepts
 from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.config import Config
 from clvq_exp.evaluation.codes_alone import CodesAlone, codes_alone
@@ -235,6 +235,7 @@ class _Cell:
                 write_probes(folder, ablations.probes)
                 write_history(folder, models)
                 write_concept_tables(folder, models, store, layer, self.ready.texts.label_names)
+                write_salient_concepts(folder, models, store, layer, explained[Split.dev].salient)
                 write_assignments(folder, main, store, layer)
                 parts = {split: (each.attributions, each.salient) for split, each in explained.items()}
                 write_salient_words(folder, store, layer, next(iter(main.values())), parts)

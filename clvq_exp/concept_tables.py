@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from clvq_exp.activations.store import ActivationStore
@@ -16,6 +17,7 @@ from clvq_exp.concepts.base import ConceptModel
 from clvq_exp.explanations.codebook_map import codebook_map
 from clvq_exp.explanations.concept_inventory import Inventory, nearest_concepts, take_inventory
 from clvq_exp.explanations.examples import LONGEST, Drawn
+from clvq_exp.explanations.salient_words import SalientWords
 from clvq_exp.settings import Split
 
 AROUND = 8
@@ -59,6 +61,17 @@ _EXAMPLES = pa.schema(
         ("after", pa.string()),
     ]
 )
+_SENTENCES = pa.schema(
+    [
+        *_METHOD,
+        ("concept", pa.int64()),
+        ("sentence", pa.int64()),
+        ("id", pa.string()),
+        ("label", pa.int64()),
+        ("text", pa.string()),
+    ]
+)
+_SALIENT = pa.schema([*_METHOD, ("sentence", pa.int64()), ("position", pa.int64()), ("concept", pa.int64())])
 
 Models = Mapping[str, Mapping[int, ConceptModel]]
 """method -> seed -> fitted model."""
@@ -67,7 +80,9 @@ Models = Mapping[str, Mapping[int, ConceptModel]]
 def write_concept_tables(
     folder: Path, models: Models, store: ActivationStore, layer: int, label_names: Sequence[str]
 ) -> None:
-    """`concepts` and `concept_words` of all methods, `concept_examples` of the first; a model at a time.
+    """`concepts`, `concept_words` and `concept_sentences` of all methods, `concept_examples` of the first.
+
+    A model at a time.
 
     Args:
         folder: the run folder.
@@ -80,6 +95,7 @@ def write_concept_tables(
         pq.ParquetWriter(folder / "concepts.parquet", _CONCEPTS) as concepts,
         pq.ParquetWriter(folder / "concept_words.parquet", _WORDS) as words,
         pq.ParquetWriter(folder / "concept_examples.parquet", _EXAMPLES) as examples,
+        pq.ParquetWriter(folder / "concept_sentences.parquet", _SENTENCES) as sentences,
     ):
         for method, of_seeds in models.items():
             main = method == next(iter(models))
@@ -90,10 +106,34 @@ def write_concept_tables(
                 columns = _concept_columns(model, held, label_names, seed, mapped, main)
                 concepts.write_table(_table(name, columns, _CONCEPTS))
                 words.write_table(_table(name, _word_columns(held), _WORDS))
+                sentences.write_table(_table(name, _sentence_columns(store, held.drawn), _SENTENCES))
                 if main:
                     for start in range(0, len(held.drawn.row), _ROWS):
                         part = Drawn(*(each[start : start + _ROWS] for each in held.drawn))
                         examples.write_table(_table(name, _example_columns(store, part), _EXAMPLES))
+
+
+def write_salient_concepts(
+    folder: Path, models: Models, store: ActivationStore, layer: int, salient: SalientWords
+) -> None:
+    """`salient_concepts`: the concept that every method gives the salient word of a dev sentence.
+
+    Args:
+        folder: the run folder.
+        models: method -> seed -> fitted model.
+        store: where the words are.
+        layer: layer l.
+        salient: of the dev sentences.
+    """
+    words = store.gather_words(layer, torch.from_numpy(salient.word_rows))
+    of_all = {"sentence": salient.sentences, "position": store.word_column("position", salient.word_rows)}
+    with pq.ParquetWriter(folder / "salient_concepts.parquet", _SALIENT) as writer:
+        for method, of_seeds in models.items():
+            for seed, model in of_seeds.items():
+                concept = model.assign(words)[:, 0].cpu().numpy()
+                writer.write_table(
+                    _table({"method": method, "seed": seed}, {**of_all, "concept": concept}, _SALIENT)
+                )
 
 
 def _concept_columns(
@@ -150,6 +190,19 @@ def _example_columns(store: ActivationStore, drawn: Drawn) -> dict[str, Any]:
         "label": store.sentences.label[sentences],
         "before": [before for before, _ in around],
         "after": [after for _, after in around],
+    }
+
+
+def _sentence_columns(store: ActivationStore, drawn: Drawn) -> dict[str, Any]:
+    """The training sentences that were drawn by their token."""
+    special = store.word_column("special", drawn.row).to_numpy(zero_copy_only=False)
+    sentences = store.word_column("sentence", drawn.row[special]).to_numpy().astype(np.int64)
+    return {
+        "concept": drawn.concept[special],
+        "sentence": sentences,
+        "id": store.sentence_column("id", sentences),
+        "label": store.sentences.label[sentences],
+        "text": store.sentence_column("text", sentences),
     }
 
 

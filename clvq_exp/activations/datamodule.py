@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from clvq_exp.activations.batching import length_sorted_batches
-from clvq_exp.activations.store import BLOCK, ActivationStore
+from clvq_exp.activations.batching import tight_batches
+from clvq_exp.activations.resident import resident_device, sent, whole_layers
+from clvq_exp.activations.store import ActivationStore
 from clvq_exp.ranks import Ranks, ranks
 from clvq_exp.records import ActivationBatch, MicroBatch
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
 
 Batch = TypeVar("Batch")
+BATCH_COST = 32
+"""Launching a micro-batch and adding its gradients up takes about as long as a thirty-second of its most words."""
 
 
 class BatchKey(NamedTuple):
@@ -97,7 +100,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         self._ranks = ranks()  # here, since processes that read for this one know of no others
         self._resident: dict[int, Tensor] = {}
         if resident is not None:
-            self._resident = {layer: _resident(store, layer, resident) for layer in set(self._layers)}
+            self._resident = whole_layers(store, self._layers, resident)
 
     def read_alone(self) -> None:
         """From now on make whole batches."""
@@ -119,7 +122,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         lengths = words_of[own]
         micro_batches = tuple(
             self._micro_batch(own[members], lengths[members])
-            for members in length_sorted_batches(lengths, self._budget)
+            for members in tight_batches(lengths, self._budget, self._budget // BATCH_COST)
         )
         return ActivationBatch(micro_batches, int(words_of[sentences].sum()), key.epoch, key.step)
 
@@ -129,58 +132,48 @@ class ActivationPairs(Dataset[ActivationBatch]):
         real = torch.from_numpy(columns[None, :] < lengths[:, None])
         first = self._store.sentences.first_word[sentences]
         word_ids = torch.from_numpy(np.where(real.numpy(), first[:, None] + columns[None, :], -1))
+        return self._read(word_ids, real)
+
+    def _read(
+        self, word_ids: Int64[Tensor, "sentences words"], real: Bool[Tensor, "sentences words"]
+    ) -> MicroBatch:
+        """The micro-batch of some rows of the store, on the device that keeps the layers, if one does."""
+        kept = self._resident.get(self._layers[0])
+        if kept is not None:
+            word_ids, real = sent(word_ids, kept.device), sent(real, kept.device)
         source, target = (self._padded(layer, word_ids, real) for layer in self._layers)
-        return MicroBatch(source, target, real.to(source.device), word_ids.to(source.device))
+        return MicroBatch(source, target, real, word_ids)
 
     def _padded(
         self, layer: int, word_ids: Int64[Tensor, "sentences words"], real: Bool[Tensor, "sentences words"]
     ) -> Float[Tensor, "sentences words d"]:
         kept = self._resident.get(layer)
         if kept is not None:
-            rows = word_ids.clamp(min=0).to(kept.device)
-            return kept[rows].float() * real.to(kept.device)[..., None]
+            return kept[word_ids.clamp(min=0)].float() * real[..., None]
         padded = torch.zeros((*real.shape, self._store.width))
         padded[real] = self._store.gather_words(layer, word_ids[real])
         return padded
 
 
-def _resident(store: ActivationStore, layer: int, device: torch.device) -> Float[Tensor, "n_words d"]:
-    """All words of a layer on a device, in the store's number format, copied a block at a time."""
-    file = store.word_file(layer)
-    words = torch.empty((store.n_words, store.width), dtype=file.dtype, device=device)
-    for start in range(0, store.n_words, BLOCK):
-        words[start : start + BLOCK] = file[start : start + BLOCK].to(device)
-    return words
-
-
-def resident_device(
-    store: ActivationStore, layers: Collection[int], device: torch.device, limit_gib: float
-) -> torch.device | None:
-    """The device that keeps whole layers, or None where batches are read from the store.
-
-    Only a GPU keeps them: in the machine's own memory the file cache does the same, and gives way when somebody
-    else needs the room.
-
-    Args:
-        store: the activations.
-        layers: the layers that training reads.
-        device: where training runs.
-        limit_gib: the most that the layers may take together, in GiB.
-    """
-    files = [store.word_file(layer) for layer in set(layers)]
-    fits = sum(file.rows * file.row_bytes for file in files) <= limit_gib * 2**30
-    return device if fits and device.type != "cpu" else None
-
-
-def whole_batches(data: Dataset[Batch], sampler: Sampler[Any], workers: int) -> DataLoader[Batch]:
+def whole_batches(
+    data: Dataset[Batch], sampler: Sampler[Any], workers: int, pinned: bool = False
+) -> DataLoader[Batch]:
     """A loader over data whose keys stand for whole batches.
 
     Args:
         data: gives the batch of a key.
         sampler: the keys.
         workers: processes that read; 0 reads in this one.
+        pinned: put batches where a GPU can fetch them while the host goes on.
     """
-    return DataLoader(data, batch_size=None, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(
+        data,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pinned,
+    )
 
 
 class ActivationDataModule(pl.LightningDataModule):
@@ -218,6 +211,7 @@ class ActivationDataModule(pl.LightningDataModule):
         resident = None
         if num_workers == 0 and device is not None:
             resident = resident_device(store, (source_layer, target_layer), device, resident_gib)
+        self._pinned = device is not None and device.type == "cuda" and resident is None
         self.pairs = ActivationPairs(store, source_layer, target_layer, micro_batch_words, resident)
 
     def read_alone(self) -> None:
@@ -245,4 +239,4 @@ class ActivationDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, sampler: Sampler[BatchKey]) -> DataLoader[ActivationBatch]:
-        return whole_batches(self.pairs, sampler, self._workers)
+        return whole_batches(self.pairs, sampler, self._workers, self._pinned)

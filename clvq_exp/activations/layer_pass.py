@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.memory import give_back
 from clvq_exp.parts import EXTRACTED, Ledger
 from clvq_exp.ranks import Ranks
-from clvq_exp.records import Sentence
+from clvq_exp.records import Alignment, EncodedText, Sentence
 from clvq_exp.settings import ActivationSettings, Split
 
 PART = EXTRACTED
@@ -43,6 +44,14 @@ class Part(NamedTuple):
     def rows(self) -> NDArray[np.int64]:
         """Of all its sentences."""
         return np.concatenate(self.batches)
+
+
+class _Prepared(NamedTuple):
+    """A batch as far as it needs no language model's layers: its sub-words, and which words they make."""
+
+    rows: NDArray[np.int64]
+    encoded: list[EncodedText]
+    alignments: list[Alignment]
 
 
 class LayerWork(NamedTuple):
@@ -122,8 +131,9 @@ def fill_parts(model: LanguageModel, parts: Sequence[Part], who: Ranks, work: La
     total = sum(len(part.rows) for part in parts)
     with tqdm(total=total, desc=who.title("activations"), unit="sentence", disable=who.rank > 0) as progress:
         for part in parts:
-            for batch in part.batches:
-                _run_batch(files, batch, model, work.sentences, work.settings)
+            ready = None
+            for batch, following in zip_longest(part.batches, part.batches[1:]):
+                ready = _run_batch(files, ready or _prepared(batch, model, work), following, model, work)
                 give_back(model.device)
                 progress.update(len(batch))
             for layer, out in files.items():
@@ -149,26 +159,33 @@ def _parts(batches: Iterable[NDArray[np.int64]]) -> Iterator[Part]:
         yield Part(f"{number:06d}", open_part)
 
 
+def _prepared(rows: NDArray[np.int64], model: LanguageModel, work: LayerWork) -> _Prepared:
+    texts = [work.sentences[row][1].text for row in rows]
+    encoded = model.encode(texts)
+    return _Prepared(rows, encoded, [align(text, each) for text, each in zip(texts, encoded, strict=True)])
+
+
 def _run_batch(
     files: Mapping[int, LayerFiles],
-    rows: NDArray[np.int64],
+    batch: _Prepared,
+    following: NDArray[np.int64] | None,
     model: LanguageModel,
-    sentences: Sequence[tuple[Split, Sentence]],
-    settings: ActivationSettings,
-) -> None:
-    texts = [sentences[row][1].text for row in rows]
-    encoded = model.encode(texts)
-    alignments = [align(text, each) for text, each in zip(texts, encoded, strict=True)]
-    hidden = model.states(model.pad(encoded), list(files))
-    pooling = WordPooling(alignments, next(iter(hidden.values())), settings.sub_word)
+    work: LayerWork,
+) -> _Prepared | None:
+    """Run a batch and write it; the one that follows is prepared meanwhile, where a GPU computes."""
+    rows, settings = batch.rows, work.settings
+    hidden = model.states(model.pad(batch.encoded), list(files))
+    ready = None if following is None else _prepared(following, model, work)
+    pooling = WordPooling(batch.alignments, next(iter(hidden.values())), settings.sub_word)
     for layer, out in files.items():
         words = pooling.words(hidden[layer])
         stored = words.to(out.dtype)
         if not torch.isfinite(stored).all():
             first = rows[int((~pooling.finite(stored)).nonzero()[0])]
-            raise _not_finite(model, layer, sentences[first][1].id, words, settings)
+            raise _not_finite(model, layer, work.sentences[first][1].id, words, settings)
         representations = pooling.sentences(hidden[layer], words, model.pooling).float()
         out.write(rows, LayerOutput(stored, representations))
+    return ready
 
 
 def _not_finite(

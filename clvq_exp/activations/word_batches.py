@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from clvq_exp.activations.datamodule import resident_device, whole_batches
-from clvq_exp.activations.store import BLOCK, ActivationStore
+from clvq_exp.activations.datamodule import whole_batches
+from clvq_exp.activations.resident import resident_device, sent, whole_layers
+from clvq_exp.activations.store import ActivationStore
 from clvq_exp.ranks import ranks
 from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
@@ -137,7 +138,7 @@ class WordPairs(Dataset[WordBatch]):
         buffer = self._buffer_of(key.epoch, number)
         words = buffer.order[offset : offset + self._batch_words]
         rows = torch.from_numpy(np.ascontiguousarray(self._ranks.share(words)))
-        source, target = (layer[rows.to(layer.device)].float() for layer in buffer.layers)
+        source, target = (layer[sent(rows, layer.device)].float() for layer in buffer.layers)
         return WordBatch(source, target, len(words), key.epoch, key.step)
 
     def _buffer_of(self, epoch: int, number: int) -> _Buffer:
@@ -175,21 +176,8 @@ class WordPairs(Dataset[WordBatch]):
     def _read(self, layer: int, rows: NDArray[np.int64]) -> Tensor:
         kept = self._resident.get(layer)
         if kept is not None:
-            return kept[torch.from_numpy(rows).to(kept.device)]
+            return kept[sent(torch.from_numpy(rows), kept.device)]
         return self._store.word_file(layer)[rows]
-
-
-def whole_layers(
-    store: ActivationStore, layers: Collection[int], device: torch.device
-) -> dict[int, Float[Tensor, "n_words d"]]:
-    """All words of some layers on a device, in the store's number format, copied a block at a time."""
-    kept: dict[int, Tensor] = {}
-    for layer in set(layers):
-        file = store.word_file(layer)
-        kept[layer] = torch.empty((file.rows, file.width), dtype=file.dtype, device=device)
-        for start in range(0, file.rows, BLOCK):
-            kept[layer][start : start + BLOCK] = file[start : start + BLOCK].to(device)
-    return kept
 
 
 class WordDataModule(pl.LightningDataModule):
@@ -224,6 +212,7 @@ class WordDataModule(pl.LightningDataModule):
         if num_workers == 0 and device is not None:
             keeper = resident_device(store, layers, device, resident_gib)
         resident = whole_layers(store, layers, keeper) if keeper is not None else None
+        self._pinned = device is not None and device.type == "cuda" and resident is None
         self.training = WordPairs(store, *layers, Split.train, batch_words, seed, resident=resident)
         self.validation = WordPairs(store, *layers, Split.validation, batch_words, resident=resident)
 
@@ -236,4 +225,4 @@ class WordDataModule(pl.LightningDataModule):
         return self._loader(self.validation)
 
     def _loader(self, pairs: WordPairs) -> DataLoader[WordBatch]:
-        return whole_batches(pairs, Steps(pairs.n_steps), self._workers)
+        return whole_batches(pairs, Steps(pairs.n_steps), self._workers, self._pinned)

@@ -122,6 +122,92 @@ def _add_clouds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", default="clouds", help="`clouds` where not given")
 
 
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    does = parser.add_subparsers(dest="does", required=True, metavar="WHAT")
+    drawing = does.add_parser("new", help="draw sentences and word clouds from finished runs")
+    drawing.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders of one language model, two methods in all"
+    )
+    drawing.add_argument("--out", metavar="FOLDER", default="study", help="`study` where not given")
+    drawing.add_argument("--sentences", type=_whole, metavar="N", default=19, help="19 where not given")
+    drawing.add_argument(
+        "--methods", type=_names, metavar="NAME,NAME", help="those that are shown; all there are where not given"
+    )
+    drawing.add_argument("--labels", type=_names, metavar="TEXT,TEXT", help="classes as annotators read them")
+    drawing.add_argument("--introduction", metavar="FILE", help="UTF-8, what annotators read first")
+    drawing.add_argument("--seed", type=int, metavar="N", default=0, help="of the draw and the orders; 0")
+    inviting = does.add_parser("invite", help="let further annotators in, or give one a new link")
+    inviting.add_argument(
+        "--again", metavar="NAME", help="this annotator's link is lost: a new one, the old one ends"
+    )
+    serving = does.add_parser("serve", help="the web application, until Ctrl-C")
+    serving.add_argument("--host", default="127.0.0.1", help="127.0.0.1 where not given: this machine alone")
+    serving.add_argument("--port", type=_port, default=8765, help="8765 where not given; 0 for any that is free")
+    scoring = does.add_parser("score", help="agreement, confidence and model alignment of each method")
+    scoring.add_argument(
+        "--format",
+        choices=("text", "markdown", "html", "json", "csv"),
+        default="text",
+        help="text where not given; csv: the raw answers",
+    )
+    scoring.add_argument("--out", metavar="FOLDER", help="write all of them there; printed where not given")
+    scoring.add_argument("--seed", type=int, metavar="N", default=0, help="of the intervals; 0")
+    for each in (inviting, serving, scoring):
+        each.add_argument("study", metavar="STUDY", help="the folder that `new` made")
+    for each, n in ((drawing, 14), (inviting, 1)):
+        each.add_argument("--annotators", type=_whole, metavar="N", default=n, help=f"{n} where not given")
+        each.add_argument(
+            "--url",
+            metavar="URL",
+            default="http://127.0.0.1:8765",
+            help="where annotators reach it, for their links",
+        )
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders that hold some")
+    parser.add_argument(
+        "--panel",
+        metavar="PANEL",
+        default="paper",
+        help="a YAML file, `paper` or `loopback`; `paper` if none",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the number of calls and the first prompt")
+    parser.add_argument("--out", metavar="FOLDER", help="of the report; judged/<id> where not given")
+    what = parser.add_argument_group("what is compared")
+    what.add_argument("--table", choices=("2", "6"), help="the methods of this table of the paper")
+    what.add_argument("--methods", metavar="NAME", nargs="+", help="methods by name; all common ones if not given")
+    what.add_argument("--sae", metavar="NAME", default="sae_2048", help="the SAE of Table 2; sae_2048 if none")
+    what.add_argument(
+        "--instances", type=_whole, metavar="N", default=40, help="sentences per configuration; 40 where not given"
+    )
+    what.add_argument(
+        "--floor",
+        metavar="NAME",
+        default="first",
+        help="whose concept of another sentence is shown, or `none`",
+    )
+    what.add_argument(
+        "--labels", choices=("names", "meanings"), default="names", help="class id and name, or name and meaning"
+    )
+    what.add_argument("--seed", type=int, metavar="N", default=1234, help="of sample, orders and intervals")
+    limits = parser.add_argument_group("limits; they win over the panel's")
+    limits.add_argument("--budget", type=_dollars, metavar="DOLLARS", help="what the evaluation may cost")
+    limits.add_argument("--concurrency", type=_whole, metavar="N", help="questions under way at once")
+    limits.add_argument("--accept-missing", action="store_true", help="count unanswered questions as missing")
+
+
+def _dollars(text: str) -> float:
+    """An amount of at least 0."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of dollars")
+    return amount
+
+
 def _days(text: str) -> float:
     """A number of days of at least 0."""
     try:
@@ -131,6 +217,21 @@ def _days(text: str) -> float:
     if not (math.isfinite(days) and days >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
     return days
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas."""
+    names = [each.strip() for each in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different names between commas")
+    return names
+
+
+def _port(text: str) -> int:
+    """The number of a port."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
 
 
 def _whole(text: str) -> int:
@@ -173,6 +274,18 @@ COMMANDS = {
         _add_compare,
         "finished runs side by side",
         "Finished runs side by side: settings, figures with tests, codebooks, salient words.",
+    ),
+    "study": Command(
+        _add_study,
+        "word clouds put before people, and what they make of them",
+        "The human study: word clouds of two methods or more, drawn from finished runs, put before annotators by "
+        "a web application, and scored.",
+    ),
+    "judge": Command(
+        _add_judge,
+        "concepts before a panel of language models",
+        "Concepts of finished runs rated by a panel of language models, one after another (section 4.2.1): the "
+        "paper's Tables 2 and 3, or 6 and 7. Every answer is kept; the same command goes on where it stopped.",
     ),
     "dashboards": Command(
         _add_dashboards,

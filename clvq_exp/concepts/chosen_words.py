@@ -41,8 +41,7 @@ class ChosenPairs(ActivationPairs):
         places = np.where(there, self._first[sentences][:, None] + columns[None, :], 0)
         word_ids = torch.from_numpy(np.where(there, self._words[places], -1))
         real = torch.from_numpy(there)
-        source, target = (self._padded(layer, word_ids, real) for layer in self._layers)
-        return MicroBatch(source, target, real.to(source.device), word_ids.to(source.device))
+        return self._read(word_ids, real)
 
 
 class ChosenWords(ActivationDataModule):

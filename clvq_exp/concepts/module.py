@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clvq_exp.concepts.base import ConceptSettings, EpochRecord, perplexity
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.encoder import AdaptiveResidualEncoder
-from clvq_exp.concepts.quantizer import VectorQuantizer
+from clvq_exp.concepts.quantizer import VectorQuantizer, word_counts
 from clvq_exp.concepts.revival import Candidates, drawn, no_candidates
 from clvq_exp.concepts.trained_module import TrainedModule
 from clvq_exp.memory import give_back
@@ -128,7 +128,11 @@ class ClvqVaeModule(TrainedModule):
     def _note(self, batch: MicroBatch, out: MicroBatchOutput, noise: tuple[int | str, ...]) -> None:
         """What is asked for beside losses and statistics: sampled codes, and outputs that may revive codes."""
         if self.sampled_codes is not None:
-            self.sampled_codes[batch.word_ids[batch.real]] = out.quantizer.codes[batch.real].int()
+            # Padding says again what its sentence's first word does: to pick words out, a GPU's host would wait.
+            rows, codes = (
+                torch.where(batch.real, each, each[:, :1]) for each in (batch.word_ids, out.quantizer.codes)
+            )
+            self.sampled_codes[rows] = codes.int()
         if self.settings.quantizer.revive_below > 0:
             self._candidates = drawn(
                 self._candidates, out.z_e, batch.real, batch.word_ids, noise, self.quantizer.size
@@ -150,7 +154,7 @@ class ClvqVaeModule(TrainedModule):
         del batch_idx
         measured = self.measure(batch)
         self._validation.add(measured.losses, measured.codes, batch.n_words)
-        self._counted = self._counted.to(self.device) + measured.counted
+        self._counted = self._counted + measured.counted
 
     def measure(self, batch: ActivationBatch) -> Measured:
         """Losses and code counts of a batch in evaluation mode."""
@@ -165,7 +169,7 @@ class ClvqVaeModule(TrainedModule):
                 (counts, micro_batch.real),
                 (counted, micro_batch.real & (micro_batch.word_ids >= self._perplexity_from)),
             ):
-                total += torch.bincount(out.quantizer.codes[words], minlength=self.quantizer.size)
+                total += word_counts(out.quantizer.codes, words, self.quantizer.size)
         return Measured(LossSums(reconstruction, commitment), counts, counted)
 
     def on_train_epoch_start(self) -> None:
@@ -179,7 +183,7 @@ class ClvqVaeModule(TrainedModule):
     def on_validation_epoch_start(self) -> None:
         """Start the split's sums."""
         self._validation.reset()
-        self._counted = torch.zeros(self.quantizer.size, dtype=torch.float64)
+        self._counted = torch.zeros(self.quantizer.size, dtype=torch.float64, device=self.device)
         if self._drawn_before is not None and self.sampled_codes is not None:
             dist.all_reduce(self.sampled_codes, dist.ReduceOp.MAX)
             drawn_now = self.sampled_codes >= 0

@@ -29,6 +29,20 @@ def nearest_codes(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> In
     return squared_distances(z, codebook).argmin(1)
 
 
+def word_counts(
+    codes: Int64[Tensor, "sentences words"], counted: Bool[Tensor, "sentences words"], size: int
+) -> Float[Tensor, " K"]:
+    """Words of each code, exact up to 2^24. `bincount` would make a host wait for its GPU.
+
+    Args:
+        codes: of every word; below 0 where there is none.
+        counted: the words that count.
+        size: K.
+    """
+    counts = torch.zeros(size, device=codes.device)
+    return counts.index_add_(0, codes.clamp(min=0).flatten(), counted.flatten().float())
+
+
 def sampling_probabilities(
     distances: Float[Tensor, "n K"], top_k: int, temperature: float
 ) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
@@ -54,6 +68,14 @@ def sample_codes(
     cumulative = probabilities.double().cumsum(1)
     chosen = (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1, keepdim=True)
     return codes.gather(1, chosen.clamp_(max=top_k - 1)).squeeze(1)
+
+
+def picks_real_words(device: torch.device) -> bool:
+    """Whether the real words of a padded batch are picked out, or padding is computed along and left out behind.
+
+    On a GPU, picking makes the host wait for their number, and the GPU then for the host.
+    """
+    return device.type == "cpu"
 
 
 class VectorQuantizer(nn.Module):
@@ -108,20 +130,43 @@ class VectorQuantizer(nn.Module):
             word_ids: what the sampling noise of each word hangs on.
             noise: names the draw (seed, epoch, step) for top-k sampling; None takes the nearest code.
         """
+        if not picks_real_words(z_e.device):
+            return self._with_padding(z_e, real, word_ids, noise)
         words = z_e[real]
-        with torch.no_grad():
-            distances = squared_distances(words, self.codebook)
-            if noise is None:
-                codes = distances.argmin(1)
-            else:
-                uniform = hashed_uniform(word_ids[real], *noise, NOISE_NAME)
-                codes = sample_codes(distances, self._settings.top_k, self._settings.temperature, uniform)
-            chosen = self.codebook[codes]
+        codes, chosen = self._chosen(words, word_ids[real], noise)
         commitment = (words.float() - chosen).square().mean(1).sum()
         straight_through = words + (chosen - words).detach()
         quantized = torch.zeros_like(z_e).masked_scatter(real[..., None], straight_through)
         all_codes = torch.full_like(word_ids, -1).masked_scatter(real, codes)
         return QuantizerOutput(quantized, all_codes, commitment)
+
+    def _with_padding(
+        self,
+        z_e: Float[Tensor, "sentences words d"],
+        real: Bool[Tensor, "sentences words"],
+        word_ids: Int64[Tensor, "sentences words"],
+        noise: tuple[int | str, ...] | None,
+    ) -> QuantizerOutput:
+        """`forward` in shapes that hang on no value."""
+        words = z_e.flatten(0, 1)
+        codes, chosen = self._chosen(words, word_ids.flatten(), noise)
+        commitment = ((words.float() - chosen).square().mean(1) * real.flatten()).sum()
+        straight_through = (words + (chosen - words).detach()).view_as(z_e)
+        quantized = torch.where(real[..., None], straight_through, 0.0)
+        return QuantizerOutput(quantized, torch.where(real, codes.view_as(word_ids), -1), commitment)
+
+    @torch.no_grad()
+    def _chosen(
+        self, words: Float[Tensor, "n d"], word_ids: Int64[Tensor, " n"], noise: tuple[int | str, ...] | None
+    ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d"]]:
+        """The code of each word, and its vector."""
+        distances = squared_distances(words, self.codebook)
+        if noise is None:
+            codes = distances.argmin(1)
+        else:
+            uniform = hashed_uniform(word_ids, *noise, NOISE_NAME)
+            codes = sample_codes(distances, self._settings.top_k, self._settings.temperature, uniform)
+        return codes, self.codebook[codes]
 
     @torch.no_grad()
     def statistics(
@@ -131,10 +176,12 @@ class VectorQuantizer(nn.Module):
         codes: Int64[Tensor, "sentences words"],
     ) -> CodeStatistics:
         """Counts and sums of the real words of a micro-batch; add them up over a batch."""
-        chosen, words = codes[real], z_e[real].float()
-        counts = torch.bincount(chosen, minlength=self.size).to(words.dtype)
+        if picks_real_words(z_e.device):
+            chosen, words = codes[real], z_e[real].float()
+        else:
+            chosen, words = codes.clamp(min=0).flatten(), (z_e.float() * real[..., None]).flatten(0, 1)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, chosen, words)
-        return CodeStatistics(counts, sums)
+        return CodeStatistics(word_counts(codes, real, self.size), sums)
 
     def no_statistics(self) -> CodeStatistics:
         """Of no words at all: what a batch adds to."""

@@ -21,6 +21,11 @@ SAFE_RATE = 1e-3
 SAFE_START = "1e-3 is a safe start"
 
 
+def fused_kernel(device: torch.device) -> bool | None:
+    """Whether Adam moves all weights in one kernel, steps counted on the GPU; the CPU keeps torch's own way."""
+    return True if device.type == "cuda" else None
+
+
 class TrainedModule(pl.LightningModule):
     """A network trained by Adam with ReduceLROnPlateau (Table 11), in one process or several.
 
@@ -111,7 +116,9 @@ class TrainedModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, its rate lowered where the validation loss stays."""
         trainer = self._trainer_settings
-        optimizer = torch.optim.Adam(self.parameters_to_train(), lr=self._learning_rate)
+        optimizer = torch.optim.Adam(
+            self.parameters_to_train(), lr=self._learning_rate, fused=fused_kernel(self.device)
+        )
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, factor=trainer.plateau_factor, patience=trainer.plateau_patience
         )

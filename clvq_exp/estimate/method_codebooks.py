@@ -204,9 +204,9 @@ def _training_seconds(subject: Subject) -> float:
     train, validation = (corpus.tokens.stored(words) for words in (corpus.train, corpus.validation))
     share = corpus.frequent_share if _filtered(subject) else 1.0
     epochs = config.trainer.max_epochs
-    learning = times(_decoder_pass(config, network, train, share), 3 * epochs)
+    learning = times(decoder_pass(config, network, train, share), 3 * epochs)
     # Each epoch, once before the first, and about four times to measure the bypass.
-    reading = times(_decoder_pass(config, network, validation, 1.0), epochs + 5)
+    reading = times(decoder_pass(config, network, validation, 1.0), epochs + 5)
     blocks = learning.blocks + reading.blocks + training_steps(subject)
     work = Work(learning.operations + reading.operations, blocks)
     return work.seconds(subject.rates.training, DECODER_SHARE)
@@ -218,7 +218,7 @@ def training_steps(subject: Subject) -> int:
     return trainer.max_epochs * math.ceil(len(subject.corpus.train) / trainer.batch_size)
 
 
-def _decoder_pass(config: Config, network: NetworkSizes, words: Words, share: float) -> Work:
+def decoder_pass(config: Config, network: NetworkSizes, words: Words, share: float) -> Work:
     """Encoder, quantizer and decoder over some words of each sentence, forward."""
     width, decoder = network.width, config.decoder
     layer = 8 * width**2 + 2 * width * decoder.feed_forward

@@ -1,0 +1,1 @@
+"""The human study (section 4.2.2): drawn from finished runs, served to annotators, scored."""
