@@ -22,7 +22,6 @@ GPU_SETTINGS = (
     "trainer.resident_gib=48",
     "trainer.micro_batch_words=8192",
     "activations.batch_tokens=16384",
-    "attribution.batch_tokens=16384",
 )
 """Larger pieces than the defaults, which suit a CPU: a card does small ones no faster than it is told of them."""
 TINY_SETTINGS = (

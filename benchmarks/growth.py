@@ -4,9 +4,10 @@
     python benchmarks/growth.py --work FOLDER --base 64 --widths 384,768   # minutes
 
 Made-up texts of ERASER-Movie's lengths at 1x, 4x and 16x of --base sentences go through a random encoder of the
-least width; at 1x every width is measured. Extraction, attribution, k-means, training and Ward's clustering are
-processes of their own, on --threads threads. Exponents and ratios are of the processor's seconds, since other
-programs may run beside; the seconds by the clock stand in the table too. A call that was cut goes on.
+least width; at 1x every width is measured. Extraction, attribution, k-means, training and Ward's clustering follow
+each other in a process for each of these points, on --threads threads. Exponents and ratios are of the processor's
+seconds, since other programs may run beside; the seconds by the clock stand in the table too. A call that was cut
+goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+POINT = "point"
+"""What all steps of a point are finished as."""
 WITHIN = 1.5
 """How far `clvq estimate` may be off, either way."""
 SMALLER = ("trainer.sentences.refit=1", "trainer.max_epochs=1", "decoder.layers=1", "attribution.steps=10")
@@ -29,9 +32,9 @@ def main() -> None:
     """Entry point."""
     given = arguments().parse_intermixed_args()
     if given.side:
-        one_step(given)
+        one_point(given)
         return
-    from gpu.growing import ESTIMATE, MEASURED, points
+    from gpu.growing import points
     from gpu.processes import UNFINISHED, Limits, StepFailed, Unfinished, open_folder, run_steps
 
     begun = time.monotonic()
@@ -46,7 +49,7 @@ def main() -> None:
         command += ["--point", str(point.width), str(point.sentences), "--side"]
         left = None if given.seconds is None else given.seconds - (time.monotonic() - begun)
         try:
-            run_steps(folder, [*MEASURED, ESTIMATE], command, Limits(given.step_seconds, left, given.cuts))
+            run_steps(folder, [POINT], command, Limits(given.step_seconds, left, given.cuts))
         except StepFailed as error:
             sys.exit(f"growth: {error}")
         except Unfinished:
@@ -72,9 +75,9 @@ def arguments() -> argparse.ArgumentParser:
         "--ward-share", type=int, default=8, help="words for each one that Ward's method clusters (default 8)"
     )
     parser.add_argument("--threads", type=int, default=1, help="of a step (default 1)")
-    parser.add_argument("--step-seconds", type=float, default=3600, help="of a step's process (default 3600)")
+    parser.add_argument("--step-seconds", type=float, default=7200, help="of a point's process (default 7200)")
     parser.add_argument("--seconds", type=float, help="of this call; exit code 3: give it again")
-    parser.add_argument("--cuts", type=int, default=20, help="of one step after which to give up (default 20)")
+    parser.add_argument("--cuts", type=int, default=20, help="of one point after which to give up (default 20)")
     parser.add_argument("--markdown", type=Path, help="write the table to this file too")
     parser.add_argument("overrides", nargs="*", help="keys of the cell, as key=value")
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -97,23 +100,25 @@ def overrides_of(given: argparse.Namespace) -> tuple[str, ...]:
     return (*(each for each in SMALLER if each.partition("=")[0] not in keys), *given.overrides)
 
 
-def one_step(given: argparse.Namespace) -> None:
-    """The life of a step's process."""
+def one_point(given: argparse.Namespace) -> None:
+    """The life of a point's process: the steps that no earlier one has finished."""
     from clvq_exp.lifetime import end_with_parent
 
     end_with_parent(given.parent)
     os.environ |= {"CLVQ_EXP_CACHE": str(given.work / "cache"), "HF_HUB_OFFLINE": "1"}
     os.environ["OMP_NUM_THREADS"] = str(given.threads)  # before torch and faiss are there
     import torch
-    from gpu.growing import Point, Setting, run_step
-    from gpu.processes import finish_step
+    from gpu.growing import ESTIMATE, MEASURED, Point, Setting, run_step
+    from gpu.processes import facts_of, finish_step
     from gpu.steps import import_late
 
     import_late()
     torch.set_num_threads(given.threads)
     setting = Setting(given.layers, overrides_of(given), given.ward_share)
-    found = run_step(given.side, Point(*given.point), setting, given.work)
-    finish_step(given.work, given.side, found)
+    for name in (*MEASURED, ESTIMATE):
+        if facts_of(given.work, name) is None:
+            finish_step(given.work, name, run_step(name, Point(*given.point), setting, given.work))
+    finish_step(given.work, given.side, {})
 
 
 def table(work: Path, every: Sequence[Any]) -> str:

@@ -36,6 +36,8 @@ COLUMNS = {
     "label purity nearest x y vector",
     "concept_words": "method seed concept rank word count",
     "concept_examples": "method seed concept split sentence id label position special before word after",
+    "salient_concepts": "method seed sentence position concept",
+    "concept_sentences": "method seed concept sentence id label text",
     "routed_words": "method seed word label against code n_words occurrences purity divergence",
 }
 REMOVALS = {"concept", "member_mean"}

@@ -122,7 +122,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         lengths = words_of[own]
         micro_batches = tuple(
             self._micro_batch(own[members], lengths[members])
-            for members in tight_batches(lengths, self._budget, self._budget // BATCH_COST)
+            for members in tight_batches(lengths, self._budget, max(1, self._budget // BATCH_COST))
         )
         return ActivationBatch(micro_batches, int(words_of[sentences].sum()), key.epoch, key.step)
 

@@ -137,9 +137,8 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     drawing.add_argument("--introduction", metavar="FILE", help="UTF-8, what annotators read first")
     drawing.add_argument("--seed", type=int, metavar="N", default=0, help="of the draw and the orders; 0")
     inviting = does.add_parser("invite", help="let further annotators in, or give one a new link")
-    inviting.add_argument(
-        "--again", metavar="NAME", help="this annotator's link is lost: a new one, the old one ends"
-    )
+    whom = inviting.add_mutually_exclusive_group()
+    whom.add_argument("--again", metavar="NAME", help="this annotator's link is lost: a new one, the old one ends")
     serving = does.add_parser("serve", help="the web application, until Ctrl-C")
     serving.add_argument("--host", default="127.0.0.1", help="127.0.0.1 where not given: this machine alone")
     serving.add_argument("--port", type=_port, default=8765, help="8765 where not given; 0 for any that is free")
@@ -154,8 +153,9 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     scoring.add_argument("--seed", type=int, metavar="N", default=0, help="of the intervals; 0")
     for each in (inviting, serving, scoring):
         each.add_argument("study", metavar="STUDY", help="the folder that `new` made")
-    for each, n in ((drawing, 14), (inviting, 1)):
-        each.add_argument("--annotators", type=_whole, metavar="N", default=n, help=f"{n} where not given")
+    drawing.add_argument("--annotators", type=_whole, metavar="N", default=14, help="14 where not given")
+    whom.add_argument("--annotators", type=_whole, metavar="N", default=1, help="1 where not given")
+    for each in (drawing, inviting):
         each.add_argument(
             "--url",
             metavar="URL",

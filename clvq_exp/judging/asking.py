@@ -65,6 +65,8 @@ class Asking:
         self._given_up: set[int] = set()
         self._in_a_row = [0] * len(speakers)
         self._out_of_budget = False
+        self._own: dict[str, threading.Lock] = {}
+        """Of each request."""
 
     def run(self, questions: Sequence[Question]) -> Asked:
         """Ask what has no answer yet.
@@ -154,9 +156,12 @@ class Asking:
 
     def _answer(self, question: Question, key: str, messages: Sequence[Message]) -> Answer:
         """The kept answer, or a new one, kept before it is used."""
-        kept = self._ledger.answer(key)
-        if kept is not None:
-            return kept
+        with self._changed:
+            own = self._own.setdefault(key, threading.Lock())
+        with own:  # a question that stands there twice is asked once
+            return self._ledger.answer(key) or self._new_answer(question, key, messages)
+
+    def _new_answer(self, question: Question, key: str, messages: Sequence[Message]) -> Answer:
         judge = self._judge(question)
         most = judge.cost(most_tokens([each["content"] for each in messages]), judge.max_tokens)
         last = AgainError("not asked")

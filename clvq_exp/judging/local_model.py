@@ -18,6 +18,9 @@ from clvq_exp.language_models.loading import load_checkpoint
 from clvq_exp.seeding import scoped_seed
 from clvq_exp.settings import ModelKind, ModelSettings
 
+_OPENING = threading.Lock()
+"""transformers opens one model at a time: what it sets meanwhile is of the whole process."""
+
 
 class LocalModel:
     """Asks one model, a question at a time. It is opened when the first question is asked.
@@ -82,7 +85,8 @@ class LocalModel:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             settings = ModelSettings(self._judge.name, ModelKind.decoder, path=str(self._path))
             try:
-                found = load_checkpoint(self._path, settings, device)
+                with _OPENING:
+                    found = load_checkpoint(self._path, settings, device)
             except LanguageModelError as error:
                 raise StoppedError(str(error)) from error
             self._opened = (found.network.eval(), found.tokenizer, device)

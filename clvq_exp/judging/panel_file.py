@@ -148,7 +148,7 @@ def _doubles(path: Path, judges: list[Judge]) -> list[str]:
         same = (str(each.base_url).rstrip("/"), each.model, each.path, each.temperature)
         earlier = first.setdefault(same, each.name)
         if earlier != each.name:
-            found.append(f"{path}: {earlier} and {each.name} are one model at one temperature; leave one of them out")
+            found.append(f"{path}: {earlier} and {each.name} are one model at one temperature; leave one out")
     return found
 
 

@@ -67,11 +67,12 @@ def _methods(result: Result, beside: Printed | None) -> Section:
     for method, found in zip(result.methods, result.figures.methods, strict=True):
         rating = _cell(found.rating)
         if found.deviation is not None:
-            rating = rating._replace(main=f"{rating.main} ± {decimal(found.deviation)}")
+            rating = rating._replace(main=f"{rating.main}\u00a0±\u00a0{decimal(found.deviation)}")
         cells = [rating, _cell(found.reciprocal_rank), _share(found.pairs_won), _share(found.ranked_first)]
         cells.append(_cell(found.above_floor))
         if beside:
-            cells += [GridCell(_paper(beside.methods[method].get(key))) for key in keys]
+            texts = [_paper(beside.methods[method].get(key)) for key in keys]
+            cells += plain_cells((*texts[:2], texts[2] if texts[2] == NOTHING else f"{texts[2]}%"))
         rows.append(GridRow(_title(method), tuple(cells)))
     if result.evaluation.plan.floor is not None:
         floor = [_cell(result.figures.floor), *(GridCell(NOTHING) for _ in columns[1:])]
@@ -219,5 +220,7 @@ def _paper(figure: PaperFigure | None) -> str:
     if figure is None:
         return NOTHING
     return (
-        figure.printed if figure.deviation is None else f"{figure.printed} ± {figure.deviation:.{figure.digits}f}"
+        figure.printed
+        if figure.deviation is None
+        else f"{figure.printed}\u00a0±\u00a0{figure.deviation:.{figure.digits}f}"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from clvq_exp.comparing.subjects import Subject
 from clvq_exp.report.access import entry
 from clvq_exp.report.clouds import Cloud, draw_cloud
@@ -106,16 +108,16 @@ def _items(
     items: list[Item] = []
     clouds: dict[str, bytes] = {}
     drawn: dict[tuple[int, int], Cloud] = {}
-    for method in range(len(arms)):
-        for place, candidate in enumerate(chosen):
-            concept = candidate.concepts[method]
-            if (method, concept) not in drawn:
-                cloud = draw_cloud(words[method][concept], seed)
-                assert cloud is not None, "the pool holds only concepts that can be drawn"
-                drawn[method, concept] = cloud
-            name = f"{len(items)}.png"
-            clouds[name] = drawn[method, concept].png
-            items.append(Item(method, place, concept, name, drawn[method, concept].description))
+    wanted = [(method, place) for method in range(len(arms)) for place in range(len(chosen))]
+    for method, place in tqdm(wanted, desc="word clouds", unit="cloud", disable=None):
+        concept = chosen[place].concepts[method]
+        if (method, concept) not in drawn:
+            cloud = draw_cloud(words[method][concept], seed)
+            assert cloud is not None, "the pool holds only concepts that can be drawn"
+            drawn[method, concept] = cloud
+        name = f"{len(items)}.png"
+        clouds[name] = drawn[method, concept].png
+        items.append(Item(method, place, concept, name, drawn[method, concept].description))
     return tuple(items), clouds
 
 

@@ -19,7 +19,7 @@ _FIGURES = ("Fleiss’ κ", "Confidence, 1 to 10", "Model alignment")
 _PAPERS = ("fleiss_kappa", "confidence", "alignment_percent")
 _INTERVALS = (
     "In brackets 95% bootstrap intervals: over sentences and annotators, and for κ over sentences alone, since an "
-    "annotator who is drawn twice would agree with himself. The words under κ are Landis and Koch’s."
+    "annotator who is drawn twice would agree with himself. The words behind κ are Landis and Koch’s."
 )
 
 
@@ -66,7 +66,8 @@ def _methods(design: Design, scores: Scores) -> Section:
 def _cells(figures: Figures) -> tuple[GridCell, GridCell, GridCell]:
     kappa = GridCell(NOTHING, "", "not defined")
     if figures.kappa is not None:
-        kappa = GridCell(decimal(figures.kappa.mean), _ends(figures.kappa), reading(figures.kappa.mean))
+        word = reading(figures.kappa.mean)
+        kappa = GridCell(f"{decimal(figures.kappa.mean)}, {word}", _ends(figures.kappa))
     return (
         kappa,
         GridCell(decimal(figures.confidence.mean, 2), _ends(figures.confidence, 2)),

@@ -111,7 +111,7 @@ def test_growth__goes_on_where_a_call_ended_and_prints_its_tables(tmp_path: Path
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     for step in MEASURED:
-        rows = re.findall(rf"^\| {step} \| \d.*\|$", done.stdout, re.MULTILINE)
+        rows = re.findall(rf"^\| {step} \| [-\d].*\|$", done.stdout, re.MULTILINE)
         assert len(rows) == 4, step  # three points, and the exponents
     before = {path: path.read_bytes() for path in tmp_path.rglob("attempts/*.json")}
     assert run(tmp_path, "--seconds", "0").stdout == done.stdout

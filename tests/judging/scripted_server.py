@@ -36,7 +36,9 @@ class Request(NamedTuple):
     @property
     def shown(self) -> dict[str, str]:
         """Neutral name -> representation, in the order of the prompt."""
-        part = self.prompt.split("**Concept Representations to Evaluate:**")[1].split("**Output Instructions:**")[0]
+        part = self.prompt.split("**Concept Representations to Evaluate:**")[1].split("**Output Instructions:**")[
+            0
+        ]
         found: dict[str, str] = {}
         for block in part.split("Concept from Configuration: ")[1:]:
             head, _, rest = block.partition("\n")
@@ -85,12 +87,15 @@ class Scripted:
 
 def fitting(request: Request, rate: Rate) -> str:
     """An answer as the prompt asks for it."""
-    return json.dumps({name: {"rating": rate(name, text), "reason": "because"} for name, text in request.shown.items()})
+    return json.dumps(
+        {name: {"rating": rate(name, text), "reason": "because"} for name, text in request.shown.items()}
+    )
 
 
 @contextmanager
 def serving(
-    script: Callable[[Request, int], Reply] = lambda request, before: Reply(), rate: Rate = lambda name, text: 2
+    script: Callable[[Request, int], Reply] = lambda _request, _before: Reply(),
+    rate: Rate = lambda _name, _text: 2,
 ) -> Iterator[Scripted]:
     """A server on a port of its own."""
     state = Scripted(script, rate)

@@ -46,7 +46,9 @@ def test_figures__by_hand() -> None:
     )
     assert [each.pairs_won.mean for each in found.methods if each.pairs_won] == pytest.approx([1 / 3, 1 / 3])
     assert [each.ranked_first.mean for each in found.methods if each.ranked_first] == pytest.approx([1 / 3, 1 / 3])
-    assert [each.kendall_w.mean for each in found.configurations[:2] if each.kendall_w] == pytest.approx([1.0, 1.0])
+    assert [each.kendall_w.mean for each in found.configurations[:2] if each.kendall_w] == pytest.approx(
+        [1.0, 1.0]
+    )
     assert found.configurations[2].kendall_w is None, "both judges tie both methods"
     assert found.configurations[2].kendall_w_uncorrected == pytest.approx(0.0)
     (x, y) = found.of_datasets
@@ -84,7 +86,9 @@ def test_missing_answers__take_no_part() -> None:
 def test_nothing_but_missing_answers__gives_no_figures() -> None:
     found = computed(ratings(np.full((2, 2, 2), np.nan)))
     assert found.overall is None
-    assert all(each.rating is None and each.reciprocal_rank is None and each.pairs_won is None for each in found.methods)
+    assert all(
+        each.rating is None and each.reciprocal_rank is None and each.pairs_won is None for each in found.methods
+    )
 
 
 def test_floor__is_held_against_the_same_answers() -> None:

@@ -1,4 +1,4 @@
-"""Three annotators in headless Chromium at once; one browser is killed half way, and his link goes on elsewhere."""
+"""Three annotators in headless Chromium at once, one killed half way and resumed; scores held against others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANNOTATE = """
 import sys
 from playwright.sync_api import sync_playwright
 
-address, chromium, way, width, answers = sys.argv[1:6]
+address, chromium, way, width, total, answers = sys.argv[1:7]
 with sync_playwright() as playwright:
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     browser = playwright.chromium.launch(executable_path=chromium, args=flags)
@@ -37,7 +37,7 @@ with sync_playwright() as playwright:
     page.keyboard.press("Enter")
     for each in answers.split(","):
         place, label, confidence = (int(part) for part in each.split(":"))
-        page.get_by_role("heading", name=f"{place + 1} of ").wait_for()
+        page.get_by_role("heading", name=f"{place + 1} of {total}", exact=True).wait_for()
         picture = page.locator("img")
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 720
         assert page.evaluate("document.documentElement.scrollWidth") <= int(width)
@@ -51,12 +51,12 @@ with sync_playwright() as playwright:
                 page.keyboard.press("ArrowRight")
             page.keyboard.press("Enter")
         else:
-            page.locator(f"input[name=label][value='{label}'] + span").tap() if way == "touch" else page.locator(
-                f"input[name=label][value='{label}']"
-            ).check()
-            page.locator(f"input[name=confidence][value='{confidence}']").check()
+            for name, value in (("label", label), ("confidence", confidence)):
+                shown = page.locator(f"label:has(input[name={name}][value='{value}'])")
+                shown.tap() if way == "touch" else shown.click()
             page.get_by_role("button").click()
-        page.wait_for_function(f"!document.querySelector('input[name=place][value=\\"{place}\\"]')")
+        following = f"{place + 2} of {total}" if place + 1 < int(total) else "Thank you"
+        page.get_by_role("heading", name=following, exact=True).wait_for()
         print(place, flush=True)
     print("said", said, flush=True)
     print(page.locator("h1").inner_text(), flush=True)
@@ -75,11 +75,22 @@ class Annotator:
     def __init__(self, address: str, annotator: int, places: range, way: str, width: int) -> None:
         answers = ",".join(":".join(str(part) for part in (place, *chosen(annotator, place))) for place in places)
         chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        command = [sys.executable, "-c", ANNOTATE, address, str(chromium), way, str(width), answers]
+        command = [
+            sys.executable,
+            "-c",
+            ANNOTATE,
+            address,
+            str(chromium),
+            way,
+            str(width),
+            str(places.stop),
+            answers,
+        ]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
         self.lines: list[str] = []
+        self._ended = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -90,10 +101,14 @@ class Annotator:
             with self._changed:
                 self.lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def wait_for(self, line: str) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: line in self.lines, timeout=300), self.lines
+            self._changed.wait_for(lambda: line in self.lines or self._ended, timeout=300)
+            assert line in self.lines, self.lines
 
     def kill(self) -> None:
         """The browser and its driver, as the operating system kills."""

@@ -65,6 +65,18 @@ def test_new__draws_a_study_and_writes_links_that_nobody_else_reads(
     assert capsys.readouterr().err == f"{out} is there already: choose another by --out\n"
 
 
+def test_new__what_a_killed_one_left_is_no_study_and_is_made_anew(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    made.study.folder.rename(tmp_path / "out.partial")  # killed before its last step
+    (tmp_path / "out.partial" / "junk").write_text("", encoding="utf-8")
+    assert main(["study", "score", str(tmp_path / "out")]) == 1
+    run = make_run(tmp_path / "run")
+    assert main(["study", "new", str(run), "--out", str(tmp_path / "out"), "--annotators", "2"]) == 0
+    assert not (tmp_path / "out" / "junk").exists()
+    assert not (tmp_path / "out.partial").exists()
+    assert len(read_links(tmp_path / "out" / "links.txt")) == 2
+
+
 def test_new__the_same_seed_draws_the_same_study_with_other_links(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for name in ("a", "b"):
@@ -204,6 +216,19 @@ def test_help__imports_no_web_framework() -> None:
     code += "print(sorted({'starlette', 'uvicorn', 'torch', 'sqlite3'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_serve__needs_no_torch_and_drawing_no_web_framework() -> None:
+    for modules, absent in (
+        ("clvq_exp.study.folder, clvq_exp.study.server, clvq_exp.study.serving", "torch"),
+        (
+            "clvq_exp.study.making, clvq_exp.study.folder, clvq_exp.study.scores, clvq_exp.study.sheets",
+            "starlette",
+        ),
+    ):
+        code = f"import sys, {modules}; print({absent!r} in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n", modules
 
 
 @pytest.mark.slow

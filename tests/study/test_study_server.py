@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections.abc import Callable
 
 import httpx
@@ -12,7 +11,6 @@ import pytest
 from study.made_studies import Made, answer, fields, kept, order_of
 
 from clvq_exp.study import answers as answers_of
-from clvq_exp.study.forms import read_form, token
 from clvq_exp.study.pace import Pace
 
 Serve = Callable[..., tuple[Made, httpx.Client]]
@@ -249,17 +247,6 @@ def test_pace__one_link_is_slowed_and_no_other(serve: Serve) -> None:
         assert client.get("/s/nobody/").status_code == 404
 
 
-def test_pace__gives_back_what_time_brings() -> None:
-    now = 0.0
-    pace = Pace(burst=2, per_second=0.5, clock=lambda: now)
-    assert [pace.wait(1), pace.wait(1), pace.wait(1)] == [0, 0, 2]
-    now = 2.0
-    assert [pace.wait(1), pace.wait(2)] == [0, 0]
-    assert pace.wait(1) == pytest.approx(2)
-    now = 1000.0
-    assert [pace.wait(1) for _ in range(3)] == [0, 0, 2]
-
-
 def test_texts__of_the_data_set_are_shown_and_never_obeyed(serve: Serve) -> None:
     hostile = "<script>alert(1)</script>"
     made, client = serve(labels=(hostile, "{{7*7}}"), introduction=f"Welcome {hostile}\n\nSecond \u202epart")
@@ -286,12 +273,11 @@ def test_answer__that_cannot_be_kept_is_said_and_can_be_sent_again(serve: Serve)
     assert len(kept(made.study)) == 1
 
 
-def test_token__is_of_one_annotator_and_one_place_and_carries_the_time() -> None:
-    key, now = b"k" * 32, time.time() - 8
-    body = f"place=3&token={token(key, 7, 3, now)}&label=1&confidence=10".encode()
-    found = read_form(body, key, 7, 2)
-    assert (found.place, found.label, found.confidence) == (3, 1, 10)
-    assert 7.9 < found.seconds < 60
-    for wrong in ((b"l" * 32, 7, body), (key, 8, body), (key, 7, body.replace(b"place=3", b"place=4"))):
-        with pytest.raises(Exception, match="403"):
-            read_form(wrong[2], wrong[0], wrong[1], 2)
+def test_pages__name_each_other_relatively_so_that_a_path_before_them_works(serve: Serve) -> None:
+    made, client = serve()
+    link = made.links["a01"]
+    for path in (link, link + "item"):
+        named = re.findall(r'(?:href|src|action)="([^"]*)"', client.get(path).text)
+        assert named
+        assert not [each for each in named if each.startswith(("/", "http"))]
+    assert client.get(link + "../../style.css").headers["content-type"].startswith("text/css")
