@@ -64,6 +64,7 @@ def ours(given: argparse.Namespace) -> Repeat:
     from clvq_exp.activations.datamodule import ActivationDataModule
     from clvq_exp.artifacts import ArtifactCache
     from clvq_exp.concepts.base import FitRun
+    from clvq_exp.concepts.decoder import padding_of_a_pass
     from clvq_exp.concepts.module import ClvqVaeModule
     from clvq_exp.concepts.training import train
     from clvq_exp.records import ActivationBatch
@@ -93,7 +94,13 @@ def ours(given: argparse.Namespace) -> Repeat:
         counts = torch.full((len(codes),), (end - start) / len(codes))
         trainer = settings.trainer
         data = ActivationDataModule(
-            store, pair.lower, pair.upper, trainer.batch_size, trainer.micro_batch_words, seed=0
+            store,
+            pair.lower,
+            pair.upper,
+            trainer.batch_size,
+            trainer.micro_batch_words,
+            seed=0,
+            batch_cost=padding_of_a_pass(store.width, settings.decoder, device),
         )
         with tempfile.TemporaryDirectory(dir=given.models) as work:
             run = FitRun(store, pair, 0, Path(work), ArtifactCache(given.models / "cache"), device)

@@ -17,6 +17,7 @@ from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import plain, read_json, write_json
 from clvq_exp.cell import _Cell
 from clvq_exp.composing import compose_cells
+from clvq_exp.concepts.decoder import padding_of_a_pass
 from clvq_exp.concepts.initialisation import initial_codebook
 from clvq_exp.config import Config
 from clvq_exp.estimate.method_codebooks import concept_parameters, decoder_pass
@@ -177,6 +178,7 @@ def make_data(config: Config, store: ActivationStore, device: Any) -> Activation
         trainer.num_workers,
         trainer.resident_gib,
         device,
+        padding_of_a_pass(store.width, config.decoder, device),
     )
 
 

@@ -23,7 +23,7 @@ from clvq_exp.settings import Split
 
 Batch = TypeVar("Batch")
 BATCH_COST = 32
-"""Launching a micro-batch and adding its gradients up takes about as long as a thirty-second of its most words."""
+"""Padded words that take as long as one more micro-batch, where nothing else is said."""
 
 
 class BatchKey(NamedTuple):
@@ -84,6 +84,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         target_layer: the layer to rebuild.
         micro_batch_words: padded words of a micro-batch at most.
         resident: device on which to keep the activations of both layers, or None to read the store batch by batch.
+        batch_cost: padded words that are worth a micro-batch less.
     """
 
     def __init__(
@@ -93,10 +94,12 @@ class ActivationPairs(Dataset[ActivationBatch]):
         target_layer: int,
         micro_batch_words: int,
         resident: torch.device | None = None,
+        batch_cost: int = BATCH_COST,
     ) -> None:
         self._store = store
         self._layers = (source_layer, target_layer)
         self._budget = micro_batch_words
+        self._batch_cost = batch_cost
         self._ranks = ranks()  # here, since processes that read for this one know of no others
         self._resident: dict[int, Tensor] = {}
         if resident is not None:
@@ -122,7 +125,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         lengths = words_of[own]
         micro_batches = tuple(
             self._micro_batch(own[members], lengths[members])
-            for members in tight_batches(lengths, self._budget, max(1, self._budget // BATCH_COST))
+            for members in tight_batches(lengths, self._budget, self._batch_cost)
         )
         return ActivationBatch(micro_batches, int(words_of[sentences].sum()), key.epoch, key.step)
 
@@ -189,6 +192,7 @@ class ActivationDataModule(pl.LightningDataModule):
         num_workers: processes that read the store; 0 reads in the training process.
         resident_gib: keep both layers on `device`, a GPU, when they take no more than this, in GiB.
         device: where training runs.
+        batch_cost: padded words that are worth a pass less.
     """
 
     def __init__(
@@ -202,6 +206,7 @@ class ActivationDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         resident_gib: float = 4.0,
         device: torch.device | None = None,
+        batch_cost: int = BATCH_COST,
     ) -> None:
         super().__init__()
         self.store = store
@@ -212,7 +217,7 @@ class ActivationDataModule(pl.LightningDataModule):
         if num_workers == 0 and device is not None:
             resident = resident_device(store, (source_layer, target_layer), device, resident_gib)
         self._pinned = device is not None and device.type == "cuda" and resident is None
-        self.pairs = ActivationPairs(store, source_layer, target_layer, micro_batch_words, resident)
+        self.pairs = ActivationPairs(store, source_layer, target_layer, micro_batch_words, resident, batch_cost)
 
     def read_alone(self) -> None:
         """From now on give whole batches, also where several processes shared them."""

@@ -23,7 +23,7 @@ class ChosenPairs(ActivationPairs):
     """
 
     def __init__(self, pairs: ActivationPairs, words: NDArray[np.int64]) -> None:
-        super().__init__(pairs._store, *pairs._layers, pairs._budget)
+        super().__init__(pairs._store, *pairs._layers, pairs._budget, batch_cost=pairs._batch_cost)
         self._resident = pairs._resident
         table = self._store.sentences
         self._words = words

@@ -17,6 +17,7 @@ from clvq_exp.concepts.base import ConceptSettings, FitRun, FitSummary, perplexi
 from clvq_exp.concepts.bypass import measure_bypass
 from clvq_exp.concepts.chosen_words import ChosenWords
 from clvq_exp.concepts.codebook_model import CodebookModel
+from clvq_exp.concepts.decoder import padding_of_a_pass
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
 from clvq_exp.concepts.trained_module import SAFE_START
@@ -114,6 +115,7 @@ class ClvqVae(CodebookModel):
             trainer.num_workers,
             trainer.resident_gib,
             run.device,
+            padding_of_a_pass(run.store.width, self.settings.decoder, run.device),
         )
         if isinstance(data, ChosenWords) and words is not None:
             data.choose(words)

@@ -72,7 +72,8 @@ def test_estimate__names_every_measured_step_and_grows_with_the_sentences(
     assert set(few) == set(MEASURED)
     for step in MEASURED:
         assert 4 < many[step] / few[step] < 16 * 20, step
-    assert many["clustering"] / few["clustering"] == pytest.approx(16**2, rel=0.2), "pairs of words"
+    # Pairs of words, and what a pass over them costs.
+    assert 4 * 16 < many["clustering"] / few["clustering"] < 16**2
 
 
 def test_table__exponents_and_ratios_by_hand(tmp_path: Path) -> None:
