@@ -28,6 +28,13 @@ LONG = (
 """Files whose slow tests take minutes: they go first, or one process would end long after the others."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over files without a slow test where only those are asked for: opening them all takes a minute."""
+    if config.option.markexpr != "slow" or not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.slow" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first; the order within a file stays."""
     place = {name: index for index, name in enumerate(LONG)}

@@ -22,8 +22,8 @@ from clvq_exp.seeding import numpy_generator
 from clvq_exp.settings import Split
 
 Batch = TypeVar("Batch")
-BATCH_COST = 32
-"""Padded words that take as long as one more micro-batch, where nothing else is said."""
+FEWEST = 1 << 20
+"""Of a micro-batch, in padded words: more than any padding, so that there are as few as fit."""
 
 
 class BatchKey(NamedTuple):
@@ -94,7 +94,7 @@ class ActivationPairs(Dataset[ActivationBatch]):
         target_layer: int,
         micro_batch_words: int,
         resident: torch.device | None = None,
-        batch_cost: int = BATCH_COST,
+        batch_cost: int = FEWEST,
     ) -> None:
         self._store = store
         self._layers = (source_layer, target_layer)
@@ -206,7 +206,7 @@ class ActivationDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         resident_gib: float = 4.0,
         device: torch.device | None = None,
-        batch_cost: int = BATCH_COST,
+        batch_cost: int = FEWEST,
     ) -> None:
         super().__init__()
         self.store = store

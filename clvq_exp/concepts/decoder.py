@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from clvq_exp.activations.datamodule import FEWEST
 from clvq_exp.settings import DecoderMemory, DecoderSettings, SelfAttention
 
 _GRADIENTS = 24
@@ -14,8 +15,6 @@ _LAUNCH = 1.33e8
 """Products of a weight and a word that take a CPU as long as launching a pass.
 
 Both were measured together, at d = 384 with six layers: 16 to 64 words do equally well."""
-_LAUNCHED = 1 << 20
-"""On a GPU launching takes longer than any padding."""
 
 
 class ConceptDecoder(nn.Module):
@@ -96,6 +95,6 @@ def padding_of_a_pass(width: int, settings: DecoderSettings, device: torch.devic
         device: where training runs.
     """
     if device.type != "cpu":
-        return _LAUNCHED
+        return FEWEST  # launching takes longer than any padding
     weights = settings.layers * (8 * width**2 + 2 * width * settings.feed_forward)
     return _GRADIENTS + int(_LAUNCH / weights)

@@ -163,7 +163,7 @@ def test_batches__micro_batches_stay_within_their_budget(module: Callable[..., A
     for batch in batches:
         assert all(len(micro.real) == 1 or micro.real.numel() <= budget for micro in batch.micro_batches)
         assert sum(len(micro.real) for micro in batch.micro_batches) <= BATCH
-    whole = epoch(module(micro_batch_words=10_000, batch_cost=10_000))
+    whole = epoch(module(micro_batch_words=10_000))
     assert [words_of(batch) for batch in batches] == [words_of(batch) for batch in whole]
     assert all(len(batch.micro_batches) == 1 for batch in whole)
 
