@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from clvq_exp.artifacts import (
@@ -27,6 +25,7 @@ from clvq_exp.judging.records import FLOOR, JudgingError, Outcome, Question
 from clvq_exp.judging.sampling import stratum
 from clvq_exp.judging.tables import printed
 from clvq_exp.records import Interval
+from clvq_exp.report.csv_text import as_csv
 
 FILES = ("report.md", "report.html", "ratings.csv", "figures.csv", "judging.json")
 _RATINGS = (
@@ -37,8 +36,6 @@ _FIGURES = (
     *("table", "dataset", "model", "method", "figure", "ours", "low", "high", "deviation", "paper"),
     "paper_deviation",
 )
-_FORMULA = ("=", "+", "-", "@")
-"""What a spreadsheet takes for the beginning of a formula."""
 
 
 def check_folder(folder: Path) -> None:
@@ -77,30 +74,10 @@ def write_result(folder: Path, result: Result, spent: Spent, shown: Document) ->
     (folder / MANIFEST).unlink(missing_ok=True)
     write_text(folder / "report.md", as_markdown(shown))
     write_text(folder / "report.html", as_page(shown))
-    write_text(folder / "ratings.csv", _csv(_RATINGS, _rating_rows(result)))
-    write_text(folder / "figures.csv", _csv(_FIGURES, _figure_rows(result)))
+    write_text(folder / "ratings.csv", as_csv(_RATINGS, _rating_rows(result)))
+    write_text(folder / "figures.csv", as_csv(_FIGURES, _figure_rows(result)))
     write_json(folder / "judging.json", as_plain(result, spent))
     write_manifest(folder, {"judging": result.evaluation.name}, [folder / name for name in FILES])
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([_field(each) for each in row] for row in rows)
-    return stream.getvalue()
-
-
-def _field(value: object) -> str:
-    """A field as text: numbers in full; a text that a spreadsheet would compute gets an apostrophe before it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = " ".join(str(value).split())
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _rating_rows(result: Result) -> Iterator[list[object]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
-from clvq_exp.report.text_safety import visible
+from clvq_exp.report.csv_text import as_csv
 from clvq_exp.study.answers import Rating
 from clvq_exp.study.design import Design
 
@@ -18,8 +16,6 @@ ITEMS = (
     *("item", "method", "sentence", "id", "document", "stratum", "gold", "prediction", "concept"),
     *("cloud", "words", "text"),
 )
-_FORMULA = ("=", "+", "-", "@")
-"""Characters behind which a spreadsheet looks for a formula."""
 
 
 def answers_csv(design: Design, ratings: Iterable[Rating]) -> str:
@@ -41,7 +37,7 @@ def answers_csv(design: Design, ratings: Iterable[Rating]) -> str:
                 ),
             )
         )
-    return _as_csv(ANSWERS, rows)
+    return as_csv(ANSWERS, rows)
 
 
 def items_csv(design: Design) -> str:
@@ -56,24 +52,8 @@ def items_csv(design: Design) -> str:
                 *(item.concept, item.cloud, item.words, sentence.text),
             )
         )
-    return _as_csv(ITEMS, rows)
+    return as_csv(ITEMS, rows)
 
 
 def _label(design: Design, label: int) -> str:
     return design.labels[label].name
-
-
-def _as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(each) for each in row] for row in rows)
-    return stream.getvalue()
-
-
-def _cell(value: object) -> object:
-    """A text as no spreadsheet runs it."""
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text

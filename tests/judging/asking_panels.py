@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from judging.scripted_server import Reply, Request
 
 from clvq_exp.judging.settings import Judge, Panel
 
@@ -59,3 +61,16 @@ def call(cache: Path, *arguments: object, **variables: str) -> Call:
         check=False,
     )
     return Call(done.returncode, done.stdout, done.stderr)
+
+
+def opinions(request: Request) -> Any:
+    """Judges that differ: a likes good words, b too but for long lists, c does not."""
+    liked = {"model-a": 3, "model-b": 3, "model-c": 1}[request.body["model"]]
+    return lambda _name, text: liked if "charming" in text else 2 if "praise" in text else 4 - liked
+
+
+def speak(request: Request, before: int) -> Reply:
+    rate = opinions(request)
+    return Reply(
+        json.dumps({name: {"rating": rate(name, text), "reason": "so"} for name, text in request.shown.items()})
+    )

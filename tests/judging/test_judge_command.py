@@ -7,10 +7,9 @@ import json
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
-from judging.asking_panels import call, judge, write_panel
+from judging.asking_panels import call, judge, speak, write_panel
 from judging.judged_runs import make_run, sentences
 from judging.scripted_server import Reply, Request, serving
 
@@ -25,19 +24,6 @@ FILES = {"report.md", "report.html", "ratings.csv", "figures.csv", "judging.json
 def run(tmp_path: Path) -> Path:
     beside = {"clvq_vae_spherical_kmeans": [1, 0] * 8, "clvq_vae_random": [3, 0] * 8}
     return make_run(tmp_path / "run", rows=sentences(4), codes=[0, 1] * 8, beside=beside)
-
-
-def opinions(request: Request) -> Any:
-    """Judges that differ: a likes good words, b too but for long lists, c does not."""
-    liked = {"model-a": 3, "model-b": 3, "model-c": 1}[request.body["model"]]
-    return lambda _name, text: liked if "charming" in text else 2 if "praise" in text else 4 - liked
-
-
-def speak(request: Request, before: int) -> Reply:
-    rate = opinions(request)
-    return Reply(
-        json.dumps({name: {"rating": rate(name, text), "reason": "so"} for name, text in request.shown.items()})
-    )
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -9,10 +9,9 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from judging.asking_panels import call, command, environment, judge, write_panel
+from judging.asking_panels import call, command, environment, judge, speak, write_panel
 from judging.judged_runs import make_run, sentences
 from judging.scripted_server import Reply, Request, Scripted, serving
 
@@ -21,19 +20,6 @@ from judging.scripted_server import Reply, Request, Scripted, serving
 def run(tmp_path: Path) -> Path:
     beside = {"clvq_vae_spherical_kmeans": [1, 0] * 8, "clvq_vae_random": [3, 0] * 8}
     return make_run(tmp_path / "run", rows=sentences(4), codes=[0, 1] * 8, beside=beside)
-
-
-def opinions(request: Request) -> Any:
-    """Judges that differ: a likes good words, b too but for long lists, c does not."""
-    liked = {"model-a": 3, "model-b": 3, "model-c": 1}[request.body["model"]]
-    return lambda _name, text: liked if "charming" in text else 2 if "praise" in text else 4 - liked
-
-
-def speak(request: Request, before: int) -> Reply:
-    rate = opinions(request)
-    return Reply(
-        json.dumps({name: {"rating": rate(name, text), "reason": "so"} for name, text in request.shown.items()})
-    )
 
 
 def kept(cache: Path) -> int:
