@@ -66,8 +66,7 @@ def main() -> None:
         sys.exit(UNFINISHED)
     from gpu.cards import card_of
 
-    precision = "tf32" if given.float32 == "high" else "float32"
-    text = table(folders, card_of(device), precision, device.type == "cuda" and given.size == "full")
+    text = table(folders, card_of(device), device.type == "cuda" and given.size == "full")
     if given.markdown:
         given.markdown.write_text(text + "\n", encoding="utf-8")
     print(text)
@@ -83,14 +82,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--step-seconds", type=float, default=600, help="of a step's process (default 600)")
     parser.add_argument("--seconds", type=float, help="of this call; exit code 3: give it again")
     parser.add_argument("--cuts", type=int, default=20, help="of one step after which to give up (default 20)")
-    parser.add_argument(
-        "--float32",
-        choices=("highest", "high"),
-        default="highest",
-        help="products of float32: exact, as a run has them, or high, which lets the card round to TF32",
-    )
     parser.add_argument("--markdown", type=Path, help="write the table to this file too")
-    parser.add_argument("overrides", nargs="*", help="keys of the cell, as key=value: seeds=[0,1,2]")
+    parser.add_argument("overrides", nargs="*", help="keys of the cell: trainer.precision=tf32")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
@@ -134,7 +127,6 @@ def plan_of(given: argparse.Namespace, name: str, device: str) -> dict[str, Any]
         "model": name,
         "size": given.size,
         "device": device,
-        "float32": given.float32,
         "overrides": overrides_of(given),
     }
 
@@ -142,7 +134,7 @@ def plan_of(given: argparse.Namespace, name: str, device: str) -> dict[str, Any]
 def passed(given: argparse.Namespace, name: str, device: Any) -> list[str]:
     """What a step's process is told."""
     own = ["--work", str(given.work.resolve() / name), "--models", name, "--size", given.size]
-    return [*given.overrides, *own, "--device", str(device), "--float32", given.float32]
+    return [*given.overrides, *own, "--device", str(device)]
 
 
 def one_step(given: argparse.Namespace) -> None:
@@ -160,7 +152,6 @@ def one_step(given: argparse.Namespace) -> None:
     from gpu.texts import labelled
 
     import_late()
-    torch.set_float32_matmul_precision(given.float32)
     (name,) = given.models
     shape = SIZES[given.size][name]
     config = composed(shape, [*overrides_of(given), f"trainer.device={given.device}"])
@@ -172,7 +163,11 @@ def one_step(given: argparse.Namespace) -> None:
         finish_step(folder, CHECKS, checks(cell))
         return
     work = STEPS[given.side](cell)
-    facts = {"work": None if work is None else work._asdict(), "number_format": config.model.number_format}
+    facts = {
+        "work": None if work is None else work._asdict(),
+        "number_format": config.model.number_format,
+        "precision": config.trainer.precision.value,
+    }
     finish_step(folder, given.side, facts)
 
 

@@ -18,9 +18,10 @@ from clvq_exp.artifacts import ArtifactCache
 from clvq_exp.concepts.base import ConceptSettings, FitRun
 from clvq_exp.concepts.decoder import ConceptDecoder
 from clvq_exp.concepts.module import ClvqVaeModule
+from clvq_exp.concepts.precision import rounded_products
 from clvq_exp.concepts.training import train
 from clvq_exp.records import ActivationBatch
-from clvq_exp.settings import Split, TrainerSettings
+from clvq_exp.settings import Split, TrainerSettings, TrainingPrecision
 from gpu.steps import BenchedCell
 
 WARM_UP, TIMED, PROFILED = 3, 12, 3
@@ -197,19 +198,24 @@ def decoder_alone(cell: BenchedCell, store: ActivationStore, settings: ConceptSe
     device = cell.device
     batches = list(itertools.islice(iter(_few(cell, store).train_dataloader()), WARM_UP + TIMED))
     decoder = ConceptDecoder(store.width, settings.decoder).to(device).train()
+    precision = settings.trainer.precision
+    rounds = precision is TrainingPrecision.bfloat16
 
     def step(batch: ActivationBatch) -> None:
         for each in batch.micro_batches:
             words, real = each.source.to(device), each.real.to(device)
-            decoder(words.clone().requires_grad_(), words, real).sum().backward()
+            with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
+                rebuilt = decoder(words.clone().requires_grad_(), words, real)
+            rebuilt.float().sum().backward()
 
-    for batch in batches[:WARM_UP]:
-        step(batch)
-    _wait(device)
-    begun = time.perf_counter()
-    for batch in batches[WARM_UP:]:
-        step(batch)
-    _wait(device)
+    with rounded_products(precision):
+        for batch in batches[:WARM_UP]:
+            step(batch)
+        _wait(device)
+        begun = time.perf_counter()
+        for batch in batches[WARM_UP:]:
+            step(batch)
+        _wait(device)
     return (time.perf_counter() - begun) / max(1, len(batches) - WARM_UP)
 
 

@@ -18,21 +18,19 @@ TRAINING_RATIO = 1.3
 _NOT_JUDGED = "not judged"
 
 
-def table(folders: Mapping[str, Path], card: Card, precision: str, judged: bool) -> str:
+def table(folders: Mapping[str, Path], card: Card, judged: bool) -> str:
     """All models' steps and checks.
 
     Args:
         folders: model -> the folder of its measurements.
         card: what shares are of.
-        precision: in which concept models multiply: `float32` or `tf32`.
         judged: whether wanted figures are held against what was found: at the true shapes, on a card.
     """
     return "\n\n".join(
         [
             _card(card),
             *(
-                f"### {name}\n\n{_steps(folder, card, precision)}\n\n"
-                f"{_checks(name, folder, card, precision, judged)}"
+                f"### {name}\n\n{_steps(folder, card)}\n\n{_checks(name, folder, card, judged)}"
                 for name, folder in folders.items()
             ),
         ]
@@ -47,7 +45,7 @@ def _card(card: Card) -> str:
     )
 
 
-def _steps(folder: Path, card: Card, precision: str) -> str:
+def _steps(folder: Path, card: Card) -> str:
     lines = [
         "| Step | Seconds | Processor seconds | Cuts | Allocated, GiB | Reserved, GiB | Host, GiB | TFLOP/s "
         "| Of the rate | GB/s | Of the bandwidth |",
@@ -56,13 +54,13 @@ def _steps(folder: Path, card: Card, precision: str) -> str:
     for name in ("language_model", *CELL):
         found = taken(folder / "attempts", name)
         if found is not None:
-            lines.append(_step(name, found, facts_of(folder, name) or {}, card, precision))
+            lines.append(_step(name, found, facts_of(folder, name) or {}, card))
     return "\n".join(lines)
 
 
-def _step(name: str, found: Taken, facts: Mapping[str, Any], card: Card, precision: str) -> str:
+def _step(name: str, found: Taken, facts: Mapping[str, Any], card: Card) -> str:
     work = facts.get("work") or {}
-    rate = card.rate(precision if name == "concepts" else _format(facts, precision))
+    rate = card.rate(_format(name, facts))
     reached = [work.get(kind, 0.0) / found.seconds for kind in ("operations", "bytes")]
     on_card = name != "kmeans"  # on the processor, whatever the device
     shown = [
@@ -76,15 +74,14 @@ def _step(name: str, found: Taken, facts: Mapping[str, Any], card: Card, precisi
     return f"| {' | '.join([name, seconds, f'{found.processor:.1f}', str(found.cuts), *memory, *shown])} |"
 
 
-def _format(facts: Mapping[str, Any], precision: str) -> str:
-    """In which the language model multiplies."""
-    own = str(facts.get("number_format", "bfloat16"))
-    return precision if own == "float32" else own
+def _format(step: str, facts: Mapping[str, Any]) -> str:
+    """In which a step multiplies: training as `trainer.precision` says, all others as the language model does."""
+    return str(facts.get("precision" if step == "concepts" else "number_format", "bfloat16"))
 
 
-def _checks(name: str, folder: Path, card: Card, precision: str, judged: bool) -> str:
+def _checks(name: str, folder: Path, card: Card, judged: bool) -> str:
     lines = ["| Check | Found | Wanted | Reached |", "|---|---:|---:|---|"]
-    lines += [_row(*each, judged) for each in found_checks(name, folder, card, precision)]
+    lines += [_row(*each, judged) for each in found_checks(name, folder, card)]
     facts = facts_of(folder, "checks")
     if facts is not None:
         lines.append("")
@@ -105,9 +102,7 @@ def _of_profile(found: Mapping[str, Any]) -> str:
     )
 
 
-def found_checks(
-    name: str, folder: Path, card: Card, precision: str = "float32"
-) -> list[tuple[str, str, str, bool]]:
+def found_checks(name: str, folder: Path, card: Card) -> list[tuple[str, str, str, bool]]:
     """Each check: what, what was found, what is wanted, whether it is reached."""
     rows: list[tuple[str, str, str, bool]] = []
     steps = [taken(folder / "attempts", each) for each in CELL]
@@ -124,7 +119,7 @@ def found_checks(
         )
     extraction, facts = steps[0], facts_of(folder, "activations")
     if extraction is not None and extraction.ended and facts is not None:
-        of = _format(facts, precision)
+        of = _format("activations", facts)
         share = facts["work"]["operations"] / extraction.seconds / card.rate(of)
         enough = share >= EXTRACTION_SHARE
         rows.append((f"extraction, of the {of} rate", f"{share:.1%}", f"{EXTRACTION_SHARE:.0%}", enough))

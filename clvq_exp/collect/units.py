@@ -72,7 +72,8 @@ _OF_ALL = (
 """Keys, or beginnings of keys, that every figure hangs on."""
 _NEVER = frozenset(["attribution.batch_tokens", "specificity.examples", "specificity.largest_matching"])
 _TRAINING = tuple(
-    f"trainer.{name}" for name in ("max_epochs", "patience", "gradient_clip", "plateau_factor", "plateau_patience")
+    f"trainer.{name}"
+    for name in ("max_epochs", "patience", "gradient_clip", "plateau_factor", "plateau_patience", "precision")
 )
 _OF_METHODS: Mapping[str, tuple[str, ...]] = {
     "ClvqVae": (

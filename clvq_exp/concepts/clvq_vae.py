@@ -20,7 +20,7 @@ from clvq_exp.concepts.codebook_model import CodebookModel
 from clvq_exp.concepts.decoder import padding_of_a_pass
 from clvq_exp.concepts.initialisation import ema_counts, initial_codebook
 from clvq_exp.concepts.module import ClvqVaeModule
-from clvq_exp.concepts.trained_module import SAFE_START
+from clvq_exp.concepts.trained_module import SAFE_START, knobs_of_training
 from clvq_exp.concepts.training import best_epoch, labelled, leave_to_the_first, train
 from clvq_exp.concepts.word_filter import filter_identity, trained_words
 from clvq_exp.settings import LayerPair, PerplexityOver, Split, TargetLayer, WordsOfConcepts
@@ -70,7 +70,7 @@ class ClvqVae(CodebookModel):
             "init": [init.method, init.seeding_sample, init.max_iterations, init.tolerance],
             "frequent": filter_identity(settings.quantizer.trained_words),
             "weight_decay_on": settings.weight_decay_on,
-            "trainer": {name: getattr(settings.trainer, name) for name in _TRAINING_KNOBS},
+            "trainer": knobs_of_training(settings.trainer, _TRAINING_KNOBS),
         }
 
     def fit(self, run: FitRun) -> None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clvq_exp.concepts.precision import exact_products
 from clvq_exp.settings import AlphaMode, EncoderSettings, LinearStart
 
 
@@ -41,4 +42,5 @@ class AdaptiveResidualEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Encoder outputs z_e of layer-l activations x."""
         alpha = self.alpha
-        return (1 - alpha) * x + alpha * self.norm(self.linear(x))
+        with exact_products(x.device):
+            return (1 - alpha) * x + alpha * self.norm(self.linear(x))

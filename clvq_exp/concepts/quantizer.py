@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
+from clvq_exp.concepts.precision import exact_products
 from clvq_exp.concepts.revival import Candidates, of_all_ranks
 from clvq_exp.ranks import ranks, sum_over_ranks
 from clvq_exp.records import CodeStatistics, QuantizerOutput
@@ -16,8 +17,8 @@ NOISE_NAME = "sampling"
 
 
 def squared_distances(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> Float[Tensor, "n K"]:
-    """||z_e - e_j||^2 (eq. 3), in float32 whatever the autocast."""
-    with torch.autocast(z.device.type, enabled=False):
+    """||z_e - e_j||^2 (eq. 3), in float32 whatever the precision of training."""
+    with exact_products(z.device):
         z, codebook = z.float(), codebook.float()
         squares = codebook.square().sum(1)
         distances = torch.addmm(squares[None, :], z, codebook.T, alpha=-2.0)

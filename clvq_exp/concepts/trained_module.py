@@ -14,7 +14,7 @@ from torch import nn
 
 from clvq_exp.concepts.base import MONITOR, EpochRecord, TrainingDivergedError
 from clvq_exp.ranks import gradients_of_own, sum_gradients
-from clvq_exp.settings import TrainerSettings
+from clvq_exp.settings import TrainerSettings, TrainingPrecision
 
 SAFE_RATE = 1e-3
 """Adam's own default; at the paper's 5e-3 some real runs learned nothing beyond the mean."""
@@ -24,6 +24,12 @@ SAFE_START = "1e-3 is a safe start"
 def fused_kernel(device: torch.device) -> bool | None:
     """Whether Adam moves all weights in one kernel, steps counted on the GPU; the CPU keeps torch's own way."""
     return True if device.type == "cuda" else None
+
+
+def knobs_of_training(trainer: TrainerSettings, names: Iterable[str]) -> dict[str, Any]:
+    """What of the trainer's settings a fit hangs on; a precision only where it is not that of float32."""
+    precision = {"precision": trainer.precision} if trainer.precision is not TrainingPrecision.float32 else {}
+    return {name: getattr(trainer, name) for name in names} | precision
 
 
 class TrainedModule(pl.LightningModule):

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun, TrainingDivergedError
 from clvq_exp.concepts.checkpoints import Checkpoints
+from clvq_exp.concepts.precision import lightning_precision, rounded_products
 from clvq_exp.ranks import first_says, part_company, ranks
 from clvq_exp.settings import Split, TrainerSettings
 
@@ -60,7 +61,7 @@ def train(
     trainer = _trainer(settings, run, checkpoints)
     is_first = ranks().rank == 0
     last = first_says(checkpoints.last() if is_first else None)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rounded_products(settings.precision):
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is summed up already
@@ -134,6 +135,7 @@ def _trainer(settings: TrainerSettings, run: FitRun, checkpoints: Checkpoints) -
         devices=ranks().world if several else one,
         strategy=_strategy() if several else "auto",
         plugins=[LightningEnvironment()],  # a job of Slurm that is queued again is the launcher's business
+        precision=lightning_precision(settings.precision),
         max_epochs=settings.max_epochs,
         callbacks=callbacks,
         logger=run.logger if run.logger is not None else False,

@@ -12,7 +12,7 @@ from clvq_exp.estimate.sizes import CHECKPOINT, STORE_BYTES
 from clvq_exp.estimate.subject import Subject
 
 SPARSE_REMOVALS = {"encoder_top_10": 10, "encoder_top_5": 5, "encoder_top_1": 1, "concept": 1, "member_mean": 1}
-TRAINING_KNOBS = ("max_epochs", "patience", "gradient_clip", "plateau_factor", "plateau_patience")
+TRAINING_KNOBS = ("max_epochs", "patience", "gradient_clip", "plateau_factor", "plateau_patience", "precision")
 """Of the trainer's settings those that a fitted sparse network hangs on."""
 DEFAULT_L1, DEFAULT_L0, DEFAULT_RATE = (0.04, 0.06, 0.09), 32, 1e-3
 DEFAULT_BATCH, DEFAULT_K, DEFAULT_EXPANSION = 512, 32, 8

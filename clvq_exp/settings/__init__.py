@@ -38,6 +38,7 @@ from clvq_exp.settings.run import (
     StoreDtype,
     SubWord,
     TrainerSettings,
+    TrainingPrecision,
     WeightDecayOn,
     WordScore,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "TargetLayer",
     "TrainedWords",
     "TrainerSettings",
+    "TrainingPrecision",
     "WeightDecayOn",
     "WordScore",
     "WordsOfConcepts",

@@ -33,6 +33,14 @@ class StoreDtype(Enum):
     float16 = "float16"
 
 
+class TrainingPrecision(Enum):
+    """What the products of a concept model are computed in while it is trained."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    bfloat16 = "bfloat16"
+
+
 class Split(Enum):
     """The splits of a store: `validation` is the 10% for early stopping."""
 
@@ -215,6 +223,9 @@ class TrainerSettings:
     """Padded words per forward and backward pass."""
     gradient_clip: float = 0.0
     """Largest gradient norm; 0 switches clipping off."""
+    precision: TrainingPrecision = TrainingPrecision.float32
+    """Of the products in training; `tf32` is for GPUs. Encoder outputs, distances to codes, the codebook, losses,
+    weights and Adam's moments are float32 in every case."""
     plateau_factor: float = 0.5
     """ReduceLROnPlateau: factor."""
     plateau_patience: int = 5

@@ -325,6 +325,8 @@ def filled(folder: Path, step: float, waits: dict[str, int]) -> Path:
     profile = {"waits": waits, "warned": 0, "fused": {"flash": 3}, "unfused": 0, "longest": {}}
     work = {"operations": 500e12, "bytes": 2e12}
     processes.finish_step(folder, "activations", {"work": work, "number_format": "bfloat16"})
+    learned = {"operations": 80e12, "bytes": 0.0}
+    processes.finish_step(folder, "concepts", {"work": learned, "number_format": "bfloat16", "precision": "tf32"})
     facts = {"step": step, "decoder": 0.1, "training": profile, "extraction": profile}
     processes.finish_step(folder, "checks", facts)
     return folder
@@ -345,10 +347,12 @@ def test_table__shares_and_checks_by_hand(tmp_path: Path) -> None:
         ("140.0 ms, 1.40 times", False),
         ("2", False),
     ]
-    text = table.table({"bert": tmp_path / "bad"}, CARD, "float32", judged=True)
+    text = table.table({"bert": tmp_path / "bad"}, CARD, judged=True)
     assert "| activations | 10.0 | 20.0 | 0 | 0.00 | 0.00 | 0.00 | 50 | 50.0% | 200 | 20.0% |" in text
+    share = 80e12 / 10.0 / CARD.tf32
+    assert f"| concepts | 10.0 | 20.0 | 0 | 0.00 | 0.00 | 0.00 | 8 | {share:.1%} |  |  |" in text, "of TF32's rate"
     assert "| places in the training loop where the host waits | 2 | 0 | **no** |" in text
-    assert "**no**" not in table.table({"bert": tmp_path / "bad"}, CARD, "float32", judged=False)
+    assert "**no**" not in table.table({"bert": tmp_path / "bad"}, CARD, judged=False)
 
 
 # The whole

@@ -34,6 +34,7 @@ from clvq_exp.concepts.base import (
 from clvq_exp.concepts.sparse.module import SparseModule, SparseSettings
 from clvq_exp.concepts.sparse.network import Moments, SparseNetwork, layer_moments
 from clvq_exp.concepts.sparse.trained import Trained, TrainedParts
+from clvq_exp.concepts.trained_module import knobs_of_training
 from clvq_exp.concepts.training import leave_to_the_first, train
 from clvq_exp.ranks import first_says, ranks
 from clvq_exp.settings import LayerPair, Split
@@ -124,7 +125,7 @@ class SparseModel(ConceptModel):
             "penalties": self._penalties,
             "learning_rate": self._sparse.learning_rate,
             "batch_words": self._sparse.batch_words,
-            "trainer": {name: getattr(trainer, name) for name in _TRAINING_KNOBS},
+            "trainer": knobs_of_training(trainer, _TRAINING_KNOBS),
         }
 
     def fit(self, run: FitRun) -> None:

@@ -92,7 +92,7 @@ class SparseNetwork(nn.Module):
     def encode(self, source: Float[Tensor, "n d"]) -> Float[Tensor, "n neurons"]:
         """Activations of the neurons: none is negative, most are zero."""
         centred = source / self.source_scale - self.input_bias
-        active = nn.functional.linear(centred, self.encoder_weight, self.encoder_bias).relu()
+        active = nn.functional.linear(centred, self.encoder_weight, self.encoder_bias).float().relu()
         if self.k is None:
             return active
         kept = active.topk(self.k, dim=1)
