@@ -133,13 +133,13 @@ class VectorQuantizer(nn.Module):
         """
         if not picks_real_words(z_e.device):
             return self._with_padding(z_e, real, word_ids, noise)
-        words = z_e[real]
-        codes, chosen = self._chosen(words, word_ids[real], noise)
-        commitment = (words.float() - chosen).square().mean(1).sum()
-        straight_through = words + (chosen - words).detach()
-        quantized = torch.zeros_like(z_e).masked_scatter(real[..., None], straight_through)
-        all_codes = torch.full_like(word_ids, -1).masked_scatter(real, codes)
-        return QuantizerOutput(quantized, all_codes, commitment)
+        if real.all():  # nothing to pick out: no copies
+            codes, straight_through, commitment = self._passed_through(z_e.flatten(0, 1), word_ids.flatten(), noise)
+            return QuantizerOutput(straight_through.view_as(z_e), codes.view_as(word_ids), commitment.sum())
+        codes, straight_through, commitment = self._passed_through(z_e[real], word_ids[real], noise)
+        quantized = torch.zeros_like(z_e).masked_scatter_(real[..., None], straight_through)
+        all_codes = torch.full_like(word_ids, -1).masked_scatter_(real, codes)
+        return QuantizerOutput(quantized, all_codes, commitment.sum())
 
     def _with_padding(
         self,
@@ -149,12 +149,19 @@ class VectorQuantizer(nn.Module):
         noise: tuple[int | str, ...] | None,
     ) -> QuantizerOutput:
         """`forward` in shapes that hang on no value."""
-        words = z_e.flatten(0, 1)
-        codes, chosen = self._chosen(words, word_ids.flatten(), noise)
-        commitment = ((words.float() - chosen).square().mean(1) * real.flatten()).sum()
-        straight_through = (words + (chosen - words).detach()).view_as(z_e)
-        quantized = torch.where(real[..., None], straight_through, 0.0)
-        return QuantizerOutput(quantized, torch.where(real, codes.view_as(word_ids), -1), commitment)
+        codes, straight_through, commitment = self._passed_through(z_e.flatten(0, 1), word_ids.flatten(), noise)
+        quantized = torch.where(real[..., None], straight_through.view_as(z_e), 0.0)
+        all_codes = torch.where(real, codes.view_as(word_ids), -1)
+        return QuantizerOutput(quantized, all_codes, (commitment * real.flatten()).sum())
+
+    def _passed_through(
+        self, words: Float[Tensor, "n d"], word_ids: Int64[Tensor, " n"], noise: tuple[int | str, ...] | None
+    ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d"], Float[Tensor, " n"]]:
+        """Codes, their vectors with the gradient of the words, and how far each word lies from its code."""
+        codes, chosen = self._chosen(words, word_ids, noise)
+        difference = words.float() - chosen
+        del chosen  # a copy of all words is worth not keeping
+        return codes, words - difference.detach(), difference.square().mean(1)
 
     @torch.no_grad()
     def _chosen(
@@ -178,7 +185,9 @@ class VectorQuantizer(nn.Module):
     ) -> CodeStatistics:
         """Counts and sums of the real words of a micro-batch; add them up over a batch."""
         if picks_real_words(z_e.device):
-            chosen, words = codes[real], z_e[real].float()
+            every = bool(real.all())
+            chosen = codes.flatten() if every else codes[real]
+            words = (z_e.flatten(0, 1) if every else z_e[real]).float()
         else:
             chosen, words = codes.clamp(min=0).flatten(), (z_e.float() * real[..., None]).flatten(0, 1)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, chosen, words)
