@@ -134,7 +134,9 @@ class VectorQuantizer(nn.Module):
         if not picks_real_words(z_e.device):
             return self._with_padding(z_e, real, word_ids, noise)
         if real.all():  # nothing to pick out: no copies
-            codes, straight_through, commitment = self._passed_through(z_e.flatten(0, 1), word_ids.flatten(), noise)
+            codes, straight_through, commitment = self._passed_through(
+                z_e.flatten(0, 1), word_ids.flatten(), noise
+            )
             return QuantizerOutput(straight_through.view_as(z_e), codes.view_as(word_ids), commitment.sum())
         codes, straight_through, commitment = self._passed_through(z_e[real], word_ids[real], noise)
         quantized = torch.zeros_like(z_e).masked_scatter_(real[..., None], straight_through)
