@@ -17,6 +17,7 @@ _SAMPLING = ("quantizer.temperature", "quantizer.top_k")
 _TABLE1 = ("clvq_vae", "single_layer", "clustering", "sae_2048", "sae_4096")
 _STARTS = ("clvq_vae", "clvq_vae_random", "clvq_vae_spherical_kmeans")
 _TOP = ("encoder_top_1", "encoder_top_5", "encoder_top_10")
+_REMOVALS = ("concept", "member_mean", *_TOP)
 
 
 class RowsOf(Enum):
@@ -57,6 +58,8 @@ class TableSpec:
     """Whether every cell of Table 10 belongs to it, without figures of its own in `paper_figures.csv`."""
     remark: str = ""
     """Said below the title."""
+    of_paper: bool = True
+    """Whether the paper has such a table; otherwise its figures stand side by side, a row of ours in one line."""
 
     @property
     def swept_settings(self) -> tuple[str, ...]:
@@ -65,6 +68,7 @@ class TableSpec:
 
 
 _JUDGES = "Of judges and people: no run folder holds these figures, so the paper's stand alone."
+_BEYOND = "The paper has no such table."
 _REVISION = "The list of the revision's changes prints no figures of this table."
 
 TABLES: tuple[TableSpec, ...] = (
@@ -260,7 +264,34 @@ TABLES: tuple[TableSpec, ...] = (
         overrides=_GRID,
         on_grid=True,
     ),
+    TableSpec(
+        "controls",
+        "Beyond the paper: what every removal and its controls leave of the probe",
+        (
+            *("original", "perturbed", "drop_percent", "specific_drop_percent"),
+            *("random_direction", "random_direction_norm_matched"),
+            *("random_active_code", "random_active_code_norm_matched"),
+            *("mean_direction", "centred_concept", "own_code", "other_word", "class_means"),
+            *("refit", "refit_original"),
+        ),
+        removals=_REMOVALS,
+        remark=_BEYOND,
+        of_paper=False,
+    ),
+    TableSpec(
+        "live_model",
+        "Beyond the paper: predictions of the live model without the concept",
+        (
+            *("live_original", "live_perturbed"),
+            *("flips_all_words", "flips_all_words_other_word", "flips_all_words_mean_direction"),
+            *("flips_all_words_random_direction", "flips_salient_word", "flips_salient_word_other_word"),
+            *("flips_sentence_token", "flips_sentence_token_other_word"),
+        ),
+        removals=_REMOVALS,
+        remark=_BEYOND,
+        of_paper=False,
+    ),
 )
-"""In the order of the paper, its revision last."""
+"""In the order of the paper, its revision last, then what the paper has no table of."""
 
 KEYS = tuple(table.key for table in TABLES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clvq_exp.collect.sheets import NO_REPRODUCTION, Sheet
+from clvq_exp.collect.sheets import NO_REPRODUCTION, Kind, Sheet
 from clvq_exp.report.text_safety import visible
 
 _WRITTEN = {
@@ -55,7 +55,8 @@ def _command(command: str) -> str:
 
 
 def _table(sheet: Sheet) -> list[str]:
-    columns = "l" * (sheet.n_names + 2) + "rrrl"
+    columns = "".join("r" if kind is Kind.number else "l" for kind in sheet.kinds)
+    marks = sheet.kinds.index(Kind.marks)
     head = " & ".join(escaped(each) for each in sheet.head) + r" \\"
     lines = [
         rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
@@ -74,6 +75,6 @@ def _table(sheet: Sheet) -> list[str]:
     for line in sheet.lines:
         shown = [escaped(cell) for cell in line.cells]
         if line.marks:
-            shown[sheet.n_names + 1] = rf"\textsuperscript{{{escaped(line.marks)}}}"
+            shown[marks] = rf"\textsuperscript{{{escaped(line.marks)}}}"
         lines.append(" & ".join(shown) + r" \\")
     return [*lines, r"\end{longtable}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from clvq_exp.collect.sheets import NO_REPRODUCTION, Sheet
+from clvq_exp.collect.sheets import NO_REPRODUCTION, Kind, Sheet
 from clvq_exp.report.text_safety import visible
 
 _ACTS = re.compile(r"[\\`*|~$]|!(?=\[)|\](?=[\[(:])|(?<!\w)_|_(?!\w)")
@@ -35,8 +35,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def _table(sheet: Sheet) -> list[str]:
-    names = sheet.n_names
-    rule = ["---"] * names + ["---", "---", "---:", "---:", "---:", "---"]
+    rule = ["---:" if kind is Kind.number else "---" for kind in sheet.kinds]
     lines = [_line([escaped(each) for each in sheet.head]), _line(rule)]
     return lines + [_line([escaped(cell) for cell in line.cells]) for line in sheet.lines]
 

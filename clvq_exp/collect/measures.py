@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from clvq_exp.collect.units import Unit
 from clvq_exp.report.access import entry, interval, number
 
+LIVE_CONDITIONS = {
+    "perturbed": "concept",
+    "other_word": "another word's code",
+    "mean_direction": "mean direction",
+    "random_direction": "random direction",
+}
+"""What is taken from the live model's hidden states -> what a reader calls it."""
 CONFIDENCE = 0.95
 """Coverage of the intervals over seeds."""
 _ENUMERATED = 6
@@ -101,6 +108,22 @@ def _condition(name: str) -> Callable[[Unit], Ours | None]:
     def read(unit: Unit) -> Ours | None:
         figures = entry(unit.block("faithfulness"), unit.removal)
         return _interval(unit, figures, name)
+
+    return read
+
+
+def _live(place: str, condition: str, figure: str) -> Callable[[Unit], Ours | None]:
+    """What the live model does, over seeds and groups of sentences.
+
+    Args:
+        place: where the hidden states are changed.
+        condition: what is taken from them.
+        figure: `accuracy` or `flips`.
+    """
+
+    def read(unit: Unit) -> Ours | None:
+        figures = entry(unit.block("intervention"), unit.removal, place, condition)
+        return _interval(unit, figures, figure)
 
     return read
 
@@ -222,10 +245,36 @@ MEASURES: dict[str, Measure] = {
     "specific_drop_percent": Measure("Specific drop, %", 1, _percent(_condition("specific_drop"))),
     "original": Measure("Original accuracy", 4, _condition("original")),
     "random_direction": Measure("Accuracy, random direction", 4, _condition("random_direction")),
+    "random_direction_norm_matched": Measure(
+        "Accuracy, random direction, matched in norm", 4, _condition("random_direction_norm_matched")
+    ),
+    **{
+        name: Measure(f"Accuracy, {title}", 4, _condition(name))
+        for name, title in (
+            ("mean_direction", "mean direction"),
+            ("centred_concept", "centred concept"),
+            ("own_code", "sentence's own code"),
+            ("other_word", "another word's code"),
+            ("class_means", "class means"),
+            ("refit", "refit probe"),
+            ("refit_original", "refit probe, nothing removed"),
+        )
+    },
     "random_active_code": Measure("Accuracy, random active code", 4, _condition("random_active_code")),
     "random_active_code_norm_matched": Measure(
         "The same, matched in norm", 4, _condition("random_active_code_norm_matched")
     ),
+    "live_original": Measure("Live model, accuracy", 4, _live("all_words", "original", "accuracy")),
+    "live_perturbed": Measure("Live model, accuracy, all words", 4, _live("all_words", "perturbed", "accuracy")),
+    **{
+        f"flips_{place}{'' if condition == 'perturbed' else f'_{condition}'}": Measure(
+            f"Live model, flips, {place.replace('_', ' ')}, {title}, %",
+            1,
+            _percent(_live(place, condition, "flips")),
+        )
+        for place in ("all_words", "salient_word", "sentence_token")
+        for condition, title in LIVE_CONDITIONS.items()
+    },
     "perplexity": Measure("Perplexity", 2, _of_seeds("codebook", "perplexity")),
     "utilisation_percent": Measure("Utilisation, %", 1, _percent(_of_seeds("codebook", "utilisation"))),
     "perplexity_before": Measure("Perplexity before any update", 2, _at_epoch(0)),

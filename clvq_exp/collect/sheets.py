@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import NamedTuple
 
 from clvq_exp.collect.catalogue import RowsOf, TableSpec
@@ -14,10 +15,19 @@ from clvq_exp.report.formatting import NOTHING, decimal
 from clvq_exp.report.names import method_title
 
 NAMES = ("Model", "Data set", "Layers", "Method", "Removal", "Setting")
-FIGURES = ("Figure", "Notes", "Ours, 95% interval", "Paper", "Ours − paper", "Paper in interval")
+NOTES = "Notes"
+FIGURES = ("Figure", NOTES, "Ours, 95% interval", "Paper", "Ours − paper", "Paper in interval")
 _ALL = ("all", "all", "all", "", "", "")
 """In place of an empty name beside others: the figure is over all of them."""
 NO_REPRODUCTION = "Rows with a letter are no reproduction of the paper: their settings are not its own."
+
+
+class Kind(Enum):
+    """What the cells of a column are."""
+
+    text = "text"
+    marks = "marks"
+    number = "number"
 
 
 class Line(NamedTuple):
@@ -41,6 +51,21 @@ class Line(NamedTuple):
         return (*self.names, *self[1:7])
 
 
+class WideLine(NamedTuple):
+    """All figures of one row."""
+
+    names: tuple[str, ...]
+    marks: str
+    figures: tuple[str, ...]
+    starts: bool
+    """Whether its first name differs from that of the line above."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """All of its cells."""
+        return (*self.names, self.marks, *self.figures)
+
+
 class Note(NamedTuple):
     """A note below a table."""
 
@@ -57,7 +82,10 @@ class Sheet(NamedTuple):
     same: str
     """What all rows share."""
     head: tuple[str, ...]
-    lines: tuple[Line, ...]
+    kinds: tuple[Kind, ...]
+    """Of the columns."""
+    lines: tuple[Line, ...] | tuple[WideLine, ...]
+    """One for each figure, or one for each row where the paper has no such table."""
     notes: tuple[Note, ...]
     """Where rows depart from the paper's settings (letters), and what the paper says twice (numbers)."""
     departs: bool
@@ -65,11 +93,6 @@ class Sheet(NamedTuple):
     missing: str
     """What no run fills; empty where nothing is missing."""
     commands: tuple[str, ...]
-
-    @property
-    def n_names(self) -> int:
-        """How many columns hold names."""
-        return len(self.head) - len(FIGURES)
 
 
 def sheet(spec: TableSpec, filled: Filled, missing: Missing) -> Sheet:
@@ -90,16 +113,22 @@ def sheet(spec: TableSpec, filled: Filled, missing: Missing) -> Sheet:
     names = [tuple(own or _ALL[place] for place, own in enumerate(each)) for each in names]
     departures = _Marks(_letters)
     notes = _Marks(lambda place: str(place + 1))
-    lines: list[Line] = []
-    for row, own in zip(filled.rows, names, strict=True):
-        lines += _lines(row, tuple(own[place] for place in kept), departures, notes)
+    rows = [(row, tuple(own[place] for place in kept)) for row, own in zip(filled.rows, names, strict=True)]
+    if spec.of_paper:
+        figures, kinds = FIGURES, (Kind.text, Kind.marks, *[Kind.number] * 3, Kind.text)
+        lines = tuple(line for row, own in rows for line in _lines(row, own, departures, notes))
+    else:
+        figures = (NOTES, *(short_title(name) for name in spec.figures))
+        kinds = (Kind.marks, *[Kind.number] * len(spec.figures))
+        lines = tuple(_wide_lines(spec, rows, departures))
     return Sheet(
         spec.key,
         spec.title,
         spec.remark,
         ". ".join(same),
-        (*(NAMES[place] for place in kept), *FIGURES),
-        tuple(lines),
+        (*(NAMES[place] for place in kept), *figures),
+        (*[Kind.text] * len(kept), *kinds),
+        lines,
         (*departures.notes(), *notes.notes()),
         bool(departures.texts),
         _missing(spec, missing),
@@ -164,6 +193,28 @@ def _lines(row: Row, names: tuple[str, ...], departures: _Marks, notes: _Marks) 
             first,
         )
         first = False
+
+
+def _wide_lines(
+    spec: TableSpec, rows: Iterable[tuple[Row, tuple[str, ...]]], departures: _Marks
+) -> Iterable[WideLine]:
+    above = ""
+    for row, names in rows:
+        first = names[0] if names else ""
+        marks = departures.mark("; ".join(row.departures)) if row.departures else ""
+        own = tuple(
+            ours_text(name, row.figures[name]) if name in row.figures else NOTHING for name in spec.figures
+        )
+        yield WideLine(names, marks, own, first != above)
+        above = first
+
+
+def short_title(name: str) -> str:
+    """The title of a figure beside others of its table, over a narrow column."""
+    title = title_of(name)
+    for shared in ("Accuracy, ", "Live model, "):
+        title = title.removeprefix(shared)
+    return title[:1].upper() + title[1:]
 
 
 def digits_of(name: str, figure: Figure) -> int:
