@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from clvq_exp.concepts.base import MONITOR, ConceptError, EpochRecord, FitRun, TrainingDivergedError
@@ -52,6 +54,7 @@ def train(
 
     Raises:
         ConceptError: nothing to stop on, or a loss that is not finite.
+        SystemExit: the process was asked to end (SIGTERM); the last finished epoch stays.
     """
     if not len(run.store.sentence_ids(Split.validation)):
         raise ConceptError(
@@ -73,6 +76,8 @@ def train(
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(labelled(run, str(error))) from error
+        except SIGTERMException:
+            raise SystemExit(TERMINATED) from None  # Lightning's own ends the process as a success
     module.trainer = None
     del trainer  # holds itself, and the optimizer's moments with it, until the collector comes by
     gc.collect()
@@ -80,6 +85,10 @@ def train(
         module.load_state_dict(checkpoints.best_weights())
     module.to(run.device).eval()
     return checkpoints
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a process that was asked to end, as a shell gives it."""
 
 
 class Finished(Exception):

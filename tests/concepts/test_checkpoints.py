@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,25 @@ def test_train__stops_when_patience_is_out_and_keeps_the_best_weights(fits: Fits
 def test_train__every_epoch_is_written(fits: Fits) -> None:
     fits.killed(WORSE, epoch=5)
     assert fits.files == ["best-000002.ckpt", "last-000004.ckpt"]
+
+
+class AskedToEnd(Counting):
+    """As its fourth epoch begins, the process is sent SIGTERM, as a scheduler does."""
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.current_epoch == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_train__a_process_that_is_asked_to_end_is_no_success_and_goes_on_later(fits: Fits) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        fits(AskedToEnd(WORSE))
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert fits.files == ["best-000002.ckpt", "last-000004.ckpt"]  # the step, the epoch's only one, is finished
+    assert fits(Counting(WORSE)).trained == [5]
 
 
 @pytest.mark.parametrize(("last", "best"), [(8.0, 2), (3.0, 5)])
