@@ -69,14 +69,22 @@ class Sweep:
         while True:
             for job in filter(self._is_under_way, self.jobs("RUNNING")):
                 known = {**os.environ, "SLURM_CONF": self.configuration}
-                if subprocess.run([*words, job], env=known, check=False, capture_output=True).returncode == 0:
+                done = subprocess.run([*words, job], env=known, check=False, capture_output=True)
+                if done.returncode == 0 or self._says(job, "Caught signal", "JOB REQUEUE"):  # heard all the same
                     return job
             time.sleep(0.2)
 
     def _is_under_way(self, job: str) -> bool:
         """Whether the job's cell has begun, and hears what it is told."""
-        logs = self.folder.glob(f"outputs/.submitit/{job}/*_log.*")
-        return any("activations" in log.read_text(encoding="utf-8", errors="replace") for log in logs)
+        return self._says(job, "activations")
+
+    def _says(self, job: str, *texts: str) -> bool:
+        """Whether any of these texts stands in the job's logs."""
+        logs = [
+            log.read_text(encoding="utf-8", errors="replace")
+            for log in self.folder.glob(f"outputs/.submitit/{job}/*_log.*")
+        ]
+        return any(text in log for text in texts for log in logs)
 
     def jobs(self, state: str) -> list[str]:
         """Ids of the array's jobs in a state."""
