@@ -25,6 +25,9 @@ from clvq_exp.concepts.precision import lightning_precision, rounded_products
 from clvq_exp.ranks import first_says, part_company, ranks
 from clvq_exp.settings import Split, TrainerSettings
 
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a process that was asked to end, as a shell gives it."""
+
 
 def train(
     module: pl.LightningModule,
@@ -85,10 +88,6 @@ def train(
         module.load_state_dict(checkpoints.best_weights())
     module.to(run.device).eval()
     return checkpoints
-
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a process that was asked to end, as a shell gives it."""
 
 
 class Finished(Exception):
