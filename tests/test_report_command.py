@@ -150,7 +150,7 @@ def test_report__an_output_without_unicode_gets_escapes(outputs: Path, monkeypat
 @pytest.mark.slow
 def test_report__of_two_real_cells(tiny_encoder: Path, reviews: Path, tmp_path: Path) -> None:
     """Two sizes of the codebook, as runs leave them; the figures are those of their metrics."""
-    cell = [*tiny_cell(tiny_encoder, reviews), "evaluation.intervention=false", "specificity.shuffles=2"]
+    cell = [*tiny_cell(tiny_encoder, reviews), "specificity.shuffles=2"]
     done = call(tmp_path, *cell, "quantizer.codebook_size=10,20", "--multirun")
     assert done.code == 0, done.err
     folders = [path.parent for path in sorted((tmp_path / "outputs").rglob("metrics.json"))]
