@@ -11,7 +11,8 @@ from clvq_exp.artifacts import DamagedArtifactError, file_checksum, read_sealed,
 log = logging.getLogger(__name__)
 
 EXTRACTED = 1024
-"""Sentences of a part of extraction, at least: what a killed run does again at most."""
+"""Sentences of a part of extraction, at least: what a killed run does again at most, but for the batch that is run
+while a part's bytes go to the disk."""
 ATTRIBUTED = 32
 """Sentences of a part of attribution: a quarter of an hour of a decoder on one core."""
 LEDGER = "parts.json"

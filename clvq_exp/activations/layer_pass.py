@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from itertools import zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from clvq_exp.activations.pooling import WordPooling
 from clvq_exp.activations.store import LAYER_FACTS, read_sentence_table
 from clvq_exp.activations.tables import ActivationError
 from clvq_exp.artifacts import write_json
+from clvq_exp.behind import Behind
 from clvq_exp.language_models.base import LanguageModel
 from clvq_exp.language_models.recipe import ALONE, ModelProcesses
 from clvq_exp.memory import give_back
@@ -68,24 +71,26 @@ class LayerWork(NamedTuple):
     width: int
     """d."""
 
-    def files(self) -> dict[int, LayerFiles]:
-        """The layers' files; what they hold stays."""
+    @contextmanager
+    def files(self) -> Generator[dict[int, LayerFiles]]:
+        """The layers' files, open inside; what they hold stays."""
         table = read_sentence_table(self.tables)
-        return {
-            layer: LayerFiles(out, table, self.width, self.settings.dtype) for layer, out in self.folders.items()
-        }
+        with ExitStack() as opened:
+            yield {
+                layer: opened.enter_context(closing(LayerFiles(out, table, self.width, self.settings.dtype)))
+                for layer, out in self.folders.items()
+            }
 
     def missing(self) -> list[Part]:
         """The parts that no run has finished, or that are not what was written."""
         n_tokens = read_sentence_table(self.tables).n_tokens
-        files = self.files()
         ledgers = {layer: Ledger(out) for layer, out in self.folders.items()}
         found: list[Part] = []
-        for part in _parts(length_sorted_batches(n_tokens, self.settings.batch_tokens)):
-            checksums = {layer: partial(out.checksum, part.rows) for layer, out in files.items()}
-            if not all(ledger.keeps(part.name, checksums[layer]) for layer, ledger in ledgers.items()):
-                found.append(part)
-        _close(files)
+        with self.files() as files:
+            for part in _parts(length_sorted_batches(n_tokens, self.settings.batch_tokens)):
+                checksums = {layer: partial(out.checksum, part.rows) for layer, out in files.items()}
+                if not all(ledger.keeps(part.name, checksums[layer]) for layer, ledger in ledgers.items()):
+                    found.append(part)
         return found
 
 
@@ -126,25 +131,34 @@ def fill_parts(model: LanguageModel, parts: Sequence[Part], who: Ranks, work: La
         who: this process among those that share the work; each has a ledger of its own.
         work: sentences, layers and where they go.
     """
-    files = work.files()
     ledgers = {layer: Ledger(out, who.rank) for layer, out in work.folders.items()}
     total = sum(len(part.rows) for part in parts)
-    with tqdm(total=total, desc=who.title("activations"), unit="sentence", disable=who.rank > 0) as progress:
+    ahead = _prepared_ahead(chain.from_iterable(part.batches for part in parts), model, work)
+    with (
+        tqdm(total=total, desc=who.title("activations"), unit="sentence", disable=who.rank > 0) as progress,
+        closing(ahead),
+        work.files() as files,
+        Behind(most=1) as disk,
+    ):
         for part in parts:
-            ready = None
-            for batch, following in zip_longest(part.batches, part.batches[1:]):
-                ready = _run_batch(files, ready or _prepared(batch, model, work), following, model, work)
+            for _ in part.batches:
+                batch = next(ahead)
+                disk.give(_write, files, batch.rows, _run_batch(files, batch, model, work))
                 give_back(model.device)
-                progress.update(len(batch))
-            for layer, out in files.items():
-                out.flush()
-                ledgers[layer].enter(part.name, out.checksum(part.rows))
-    _close(files)
+                progress.update(len(batch.rows))
+            disk.give(_enter, files, ledgers, part)
 
 
-def _close(files: Mapping[int, LayerFiles]) -> None:
-    for file in files.values():
-        file.close()
+def _write(files: Mapping[int, LayerFiles], rows: NDArray[np.int64], outputs: Mapping[int, LayerOutput]) -> None:
+    for layer, output in outputs.items():
+        files[layer].write(rows, output)
+
+
+def _enter(files: Mapping[int, LayerFiles], ledgers: Mapping[int, Ledger], part: Part) -> None:
+    """Enter a part that is written, once it is on the disk."""
+    for layer, out in files.items():
+        out.flush()
+        ledgers[layer].enter(part.name, out.checksum(part.rows))
 
 
 def _parts(batches: Iterable[NDArray[np.int64]]) -> Iterator[Part]:
@@ -159,6 +173,21 @@ def _parts(batches: Iterable[NDArray[np.int64]]) -> Iterator[Part]:
         yield Part(f"{number:06d}", open_part)
 
 
+def _prepared_ahead(
+    batches: Iterable[NDArray[np.int64]], model: LanguageModel, work: LayerWork
+) -> Generator[_Prepared]:
+    """Prepare each batch while the one before it is run."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        ready: Future[_Prepared] | None = None
+        for rows in batches:
+            following = thread.submit(_prepared, rows, model, work)
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()
+
+
 def _prepared(rows: NDArray[np.int64], model: LanguageModel, work: LayerWork) -> _Prepared:
     texts = [work.sentences[row][1].text for row in rows]
     encoded = model.encode(texts)
@@ -166,17 +195,13 @@ def _prepared(rows: NDArray[np.int64], model: LanguageModel, work: LayerWork) ->
 
 
 def _run_batch(
-    files: Mapping[int, LayerFiles],
-    batch: _Prepared,
-    following: NDArray[np.int64] | None,
-    model: LanguageModel,
-    work: LayerWork,
-) -> _Prepared | None:
-    """Run a batch and write it; the one that follows is prepared meanwhile, where a GPU computes."""
+    files: Mapping[int, LayerFiles], batch: _Prepared, model: LanguageModel, work: LayerWork
+) -> dict[int, LayerOutput]:
+    """Run a batch: what each layer's files get of it."""
     rows, settings = batch.rows, work.settings
     hidden = model.states(model.pad(batch.encoded), list(files))
-    ready = None if following is None else _prepared(following, model, work)
     pooling = WordPooling(batch.alignments, next(iter(hidden.values())), settings.sub_word)
+    outputs: dict[int, LayerOutput] = {}
     for layer, out in files.items():
         words = pooling.words(hidden[layer])
         stored = words.to(out.dtype)
@@ -184,8 +209,8 @@ def _run_batch(
             first = rows[int((~pooling.finite(stored)).nonzero()[0])]
             raise _not_finite(model, layer, work.sentences[first][1].id, words, settings)
         representations = pooling.sentences(hidden[layer], words, model.pooling).float()
-        out.write(rows, LayerOutput(stored, representations))
-    return ready
+        outputs[layer] = LayerOutput(stored, representations)
+    return outputs
 
 
 def _not_finite(

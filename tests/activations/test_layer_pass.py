@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 
 from clvq_exp.activations import layer_pass
 from clvq_exp.activations.extraction import extract
+from clvq_exp.activations.layer_files import LayerFiles
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.artifacts import MANIFEST, ArtifactCache
 from clvq_exp.language_models.encoder import EncoderModel
-from clvq_exp.parts import LEDGER
+from clvq_exp.parts import LEDGER, Ledger
 from clvq_exp.records import Sentence
 from clvq_exp.settings import ActivationSettings, Split
+from clvq_exp.storage import StorageError
 
 SETTINGS = ActivationSettings(batch_tokens=64)
 Splits = Mapping[Split, Sequence[Sentence]]
@@ -143,3 +146,34 @@ def test_part_that_one_layer_lacks__is_made_for_all(
     both = extract(fresh, model, splits, [1, 3], SETTINGS, model.max_length)
     alone = extract(ArtifactCache(fresh.root.with_name("other")), model, splits, [3], SETTINGS, model.max_length)
     assert torch.equal(both.words(3), alone.words(3))
+
+
+def test_disk_that_runs_full__is_told_and_no_part_is_entered_after_it(
+    fresh: ArtifactCache,
+    model: EncoderModel,
+    splits: Splits,
+    runs: Callable[[int | None], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = runs(None)
+    extract(ArtifactCache(fresh.root.with_name("other")), model, splits, [2], SETTINGS, model.max_length)
+    total = len(sizes)
+    own = LayerFiles.write
+    written: list[int] = []
+
+    def write(self: LayerFiles, rows: Any, output: Any) -> None:
+        if len(written) == 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(len(rows))
+        own(self, rows, output)
+
+    monkeypatch.setattr(LayerFiles, "write", write)
+    with pytest.raises(StorageError, match="the disk is full"):
+        extract(fresh, model, splits, [2], SETTINGS, model.max_length)
+    (partial,) = fresh.root.glob("activations/*.partial")
+    finished = sum(done_after(written, n) == n for n in range(1, len(written) + 1))
+    assert len(Ledger(partial)) == finished >= 1
+    monkeypatch.setattr(LayerFiles, "write", own)
+    sizes.clear()
+    extract(fresh, model, splits, [2], SETTINGS, model.max_length)
+    assert len(sizes) == total - done_after(written, len(written)), "all that no finished part holds, and no more"
