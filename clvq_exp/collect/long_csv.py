@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from clvq_exp.collect.catalogue import TableSpec
 from clvq_exp.collect.missing import cell_command
 from clvq_exp.collect.tables import Figure, Filled, Row
-from clvq_exp.report.text_safety import visible
+from clvq_exp.report.csv_text import as_csv
 
 COLUMNS = (
     "table",
@@ -47,18 +46,17 @@ def long_csv(filled: Iterable[tuple[TableSpec, Filled]]) -> str:
     Args:
         filled: each table with its rows.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for spec, each in filled:
-        shown, missing = {id(row) for row in each.rows}, {id(row) for row in each.missing}
-        for row in (*each.rows, *(row for row in each.missing if id(row) not in shown)):
-            command = cell_command(spec, row) if id(row) in missing and spec.sweep else ""
-            writer.writerows(_lines(spec, row, command))
-    return stream.getvalue()
+    return as_csv(COLUMNS, chain.from_iterable(_table(spec, each) for spec, each in filled))
 
 
-def _lines(spec: TableSpec, row: Row, command: str) -> Iterator[list[str]]:
+def _table(spec: TableSpec, filled: Filled) -> Iterator[list[object]]:
+    shown, missing = {id(row) for row in filled.rows}, {id(row) for row in filled.missing}
+    for row in (*filled.rows, *(row for row in filled.missing if id(row) not in shown)):
+        command = cell_command(spec, row) if id(row) in missing and spec.sweep else ""
+        yield from _lines(spec, row, command)
+
+
+def _lines(spec: TableSpec, row: Row, command: str) -> Iterator[list[object]]:
     common = {
         "table": spec.key,
         "model": row.model,
@@ -75,42 +73,34 @@ def _lines(spec: TableSpec, row: Row, command: str) -> Iterator[list[str]]:
     own = {name: figure for name, figure in row.figures.items() if figure.ours or figure.paper}
     for name, figure in own.items() or [("", Figure(None, None))]:
         values = {**common, "figure": name, **_ours(figure), **_paper(figure)}
-        yield [visible(values.get(column, "")) for column in COLUMNS]
+        yield [values.get(column) for column in COLUMNS]
 
 
-def _ours(figure: Figure) -> dict[str, str]:
+def _ours(figure: Figure) -> dict[str, object]:
     ours = figure.ours
     if ours is None:
         return {}
     return {
-        "ours": ours.text or _number(ours.mean),
-        "low": _number(ours.low),
-        "high": _number(ours.high),
+        "ours": ours.text or ours.mean,
+        "low": ours.low,
+        "high": ours.high,
         "interval_over": ours.over,
-        "deviation": _number(ours.deviation),
-        "seeds": "" if ours.seeds is None else str(ours.seeds),
+        "deviation": ours.deviation,
+        "seeds": ours.seeds,
     }
 
 
-def _paper(figure: Figure) -> dict[str, str]:
+def _paper(figure: Figure) -> dict[str, object]:
     printed = figure.paper
     if printed is None:
         return {}
     return {
-        "paper": "" if printed.low is not None else printed.printed,
-        "paper_low": _number(printed.low),
-        "paper_high": _number(printed.high),
-        "paper_deviation": _number(printed.deviation),
-        "difference": _number(figure.difference),
-        "paper_in_interval": _truth(figure.paper_in_interval),
-        "ours_in_range": _truth(figure.ours_in_range),
+        "paper": None if printed.low is not None else printed.printed,
+        "paper_low": printed.low,
+        "paper_high": printed.high,
+        "paper_deviation": printed.deviation,
+        "difference": figure.difference,
+        "paper_in_interval": figure.paper_in_interval,
+        "ours_in_range": figure.ours_in_range,
         "paper_note": printed.note,
     }
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def _truth(value: bool | None) -> str:
-    return "" if value is None else str(value).lower()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from clvq_exp.report.text_safety import visible
 
 _FORMULA = ("=", "+", "-", "@")
 """Characters behind which a spreadsheet looks for a formula."""
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?")
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -17,8 +19,9 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     Args:
         columns: the head.
-        rows: None becomes an empty field, numbers stand in full, white space in a text becomes one blank, hidden
-            characters are written out, and a text that a spreadsheet would compute gets an apostrophe before it.
+        rows: None becomes an empty field, numbers stand in full (also those that are text already), white space in
+            a text becomes one blank, hidden characters are written out, and a text that a spreadsheet would
+            compute gets an apostrophe before it.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -32,7 +35,7 @@ def _field(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, float):
+        return repr(float(value))
     text = visible(" ".join(str(value).split()))
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -185,6 +185,13 @@ def test_formats__a_hostile_name_shows_and_does_not_act(hostile: list[Collected]
     assert "&lt;/script&gt;" in shown
 
 
+def test_csv__a_name_that_a_spreadsheet_would_compute_is_a_text(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", *PAPER_CELL, settings={"model.name": "=1+1", "dataset.name": "@sum(a1)"})
+    found = gathered(tmp_path, "v1_table08")
+    rows = [row for row in read_csv(long_csv([(found.spec, found.filled)])) if row["ours"]]
+    assert {(row["model"], row["dataset"]) for row in rows} == {("'=1+1", "'@sum(a1)")}
+
+
 def test_markdown__rows_of_a_hostile_name_have_as_many_cells_as_the_head(hostile: list[Collected]) -> None:
     (found,) = [each for each in hostile if each.spec.key == "v1_table08"]
     lines = [line for line in markdown(found.sheet).splitlines() if line.startswith("|")]
