@@ -186,7 +186,9 @@ def test_formats__a_hostile_name_shows_and_does_not_act(hostile: list[Collected]
 
 
 def test_csv__a_name_that_a_spreadsheet_would_compute_is_a_text(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", *PAPER_CELL, settings={"model.name": "=1+1", "dataset.name": "@sum(a1)"})
+    for size in (20, 30):
+        names = {"model.name": "=1+1", "dataset.name": "@sum(a1)", "quantizer.codebook_size": size}
+        write_run(tmp_path / str(size), *PAPER_CELL, settings=names)
     found = gathered(tmp_path, "v1_table08")
     rows = [row for row in read_csv(long_csv([(found.spec, found.filled)])) if row["ours"]]
     assert {(row["model"], row["dataset"]) for row in rows} == {("'=1+1", "'@sum(a1)")}
