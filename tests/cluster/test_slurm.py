@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,15 +64,27 @@ class Sweep:
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout
 
-    def tell(self, *words: str) -> str:
-        """Do something to a job that runs; another one where that one just ends. Returns its id."""
+    def tell(self, process: subprocess.Popen[str], *words: str) -> str:
+        """Do something to a job that runs, and to another only where that one just ended. Returns its id."""
+        known = {**os.environ, "SLURM_CONF": self.configuration}
+        told: set[str] = set()
         while True:
-            for job in filter(self._is_under_way, self.jobs("RUNNING")):
-                known = {**os.environ, "SLURM_CONF": self.configuration}
-                done = subprocess.run([*words, job], env=known, check=False, capture_output=True)
-                if done.returncode == 0 or self._says(job, "Caught signal", "JOB REQUEUE"):  # heard all the same
-                    return job
+            for job in self.jobs("RUNNING"):
+                if job not in told and self._is_under_way(job):
+                    told.add(job)  # once: a job that was told is queued again, and hears nothing while it starts
+                    done = subprocess.run([*words, job], env=known, check=False, capture_output=True)
+                    if done.returncode == 0 or self._has_heard(job):
+                        return job
+            assert process.poll() is None, process.communicate()[0]
             time.sleep(0.2)
+
+    def _has_heard(self, job: str) -> bool:
+        """Whether the job was told although Slurm answers that it was not: its log says so, soon."""
+        for _ in range(100):
+            if self._says(job, "Caught signal", "JOB REQUEUE"):
+                return True
+            time.sleep(0.2)
+        return False
 
     def _is_under_way(self, job: str) -> bool:
         """Whether the job's cell has begun, and hears what it is told."""
@@ -90,11 +102,6 @@ class Sweep:
         """Ids of the array's jobs in a state."""
         rows = self.slurm("squeue", "--array", "--noheader", "--format=%i %T").split("\n")
         return [row.split()[0] for row in rows if row.endswith(f" {state}")]
-
-    def wait_for(self, found: Callable[[], object], process: subprocess.Popen[str]) -> None:
-        while not found():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.2)
 
     def results(self) -> dict[str, bytes]:
         found = self.folder.glob("outputs/**/metrics.json")
@@ -115,7 +122,7 @@ def test_array__a_job_that_is_killed_and_queued_again_ends_complete(
     folder.mkdir()
     sweep = Sweep(folder, slurm, tiny_encoder, reviews)
     process = sweep.begin()
-    job = sweep.tell(*words)
+    job = sweep.tell(process, *words)
     told, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, told
     assert "Restarts=1" in sweep.slurm("scontrol", "show", "job", job)
