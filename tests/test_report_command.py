@@ -15,7 +15,7 @@ from clvq_exp.artifacts import read_json
 from clvq_exp.collect.catalogue import KEYS
 from clvq_exp.collect.measures import MEASURES
 from clvq_exp.collect.runs import find_runs
-from clvq_exp.collect.units import units_of
+from clvq_exp.collect.units import pairs_of, units_of
 from clvq_exp.commands import main
 
 
@@ -170,9 +170,15 @@ def test_report__of_two_real_cells(tiny_encoder: Path, reviews: Path, tmp_path: 
             accuracy = found["faithfulness"]["concept"]["perturbed"]["mean"]
             assert ours[method, size, "perturbed"] == accuracy
             assert ours[method, size, "perplexity"] == pytest.approx(found["codebook"]["perplexity"])
-    for unit in (units_of(run)[0] for run in find_runs([tmp_path / "outputs"]).runs):
-        unknown = {name for name, measure in MEASURES.items() if measure.read(unit) is None}
-        assert unknown == {"perplexity_epoch_10", "perplexity_epoch_30"}  # it has three epochs
+    tests = {"difference", "p_value", "p_holm", "cohens_h"}
+    later = {"perplexity_epoch_10", "perplexity_epoch_30"}  # it has three epochs
+    between_seeds = {"agreement", "matched_cosine", "matched_noise"}  # it has one
+    for run in find_runs([tmp_path / "outputs"]).runs:
+        units = units_of(run)
+        unknown = {name for name, measure in MEASURES.items() if measure.read(units[0]) is None}
+        assert unknown == tests | later | between_seeds
+        for pair in pairs_of(units):
+            assert {name for name, measure in MEASURES.items() if measure.read(pair) is not None} == tests
     assert {row["departures"] != "" for row in rows if row["ours"]} == {True}
     assert (out / "v1_table08.png").stat().st_size > 1_000
 

@@ -24,6 +24,7 @@ class RowsOf(Enum):
     """What a row of a table is."""
 
     methods = "methods"  # a method of a run
+    pairs = "pairs"  # two methods of a run
     cells = "cells"  # model, data set and layers
     datasets = "datasets"
     hyperparameters = "hyperparameters"
@@ -289,6 +290,29 @@ TABLES: tuple[TableSpec, ...] = (
         ),
         removals=_REMOVALS,
         remark=_BEYOND,
+        of_paper=False,
+    ),
+    TableSpec(
+        "concepts",
+        "Beyond the paper: the concepts themselves, and how much of the upper layer they hold",
+        (
+            *("concepts_in_use", "perplexity", "mean_cosine"),
+            *("purity", "purity_within_words", "pure_share_percent"),
+            *("differing_percent", "differing_within_words_percent", "divergence", "divergence_within_words"),
+            *("agreement", "matched_cosine", "matched_noise"),
+            *("variance_percent", "variance_alone_percent", "variance_of_means_percent", "permuted_percent"),
+        ),
+        reads=("specificity.",),
+        remark=f"{_BEYOND} Stability is between seeds; noise is what random vectors match.",
+        of_paper=False,
+    ),
+    TableSpec(
+        "differences",
+        "Beyond the paper: differences of methods in accuracy after removal",
+        ("difference", "p_value", "p_holm", "cohens_h"),
+        RowsOf.pairs,
+        removals=_REMOVALS,
+        remark=f"{_BEYOND} Paired over sentences and seeds; Holm's correction is over all pairs of a run.",
         of_paper=False,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clvq_exp.collect.units import Unit
+from clvq_exp.collect.units import COMPARISON, Unit
 from clvq_exp.report.access import entry, interval, number
 
 LIVE_CONDITIONS = {
@@ -224,6 +224,31 @@ def _best_loss(unit: Unit) -> Ours | None:
     return over_seeds([min(each.values()) for each in _histories(unit, "validation_loss").values()])
 
 
+def _change_when_permuted(unit: Unit) -> Ours | None:
+    """How much the decoder's validation loss grows when it is given the codes of other words, in percent."""
+    found: list[float] = []
+    for seed in entry(unit.block("codebook"), "seeds"):
+        losses = entry(unit.block("codebook"), "seeds", seed, "bypass")
+        as_is, permuted = number(losses.get("as_is")), number(losses.get("permuted"))
+        if as_is and permuted is not None:
+            found.append(100 * (permuted / as_is - 1))
+    return over_seeds(found)
+
+
+def _compared(name: str) -> Callable[[Unit], Ours | None]:
+    """What a test between two methods gives."""
+
+    def read(unit: Unit) -> Ours | None:
+        figures = unit.block(COMPARISON)
+        found = _interval(unit, figures, name)
+        if found is not None:
+            return found
+        value = number(figures.get(name))
+        return None if value is None else Ours(value)
+
+    return read
+
+
 def _plain(read: Callable[[Unit], int | None]) -> Callable[[Unit], Ours | None]:
     """A count: no seeds, no interval."""
 
@@ -276,6 +301,20 @@ MEASURES: dict[str, Measure] = {
         for condition, title in LIVE_CONDITIONS.items()
     },
     "perplexity": Measure("Perplexity", 2, _of_seeds("codebook", "perplexity")),
+    "concepts_in_use": Measure("Concepts in use", 0, _of_seeds("codebook", "codes_in_use")),
+    "mean_cosine": Measure("Cosine, mean of pairs", 3, _of_seeds("codebook", "mean_cosine")),
+    "variance_percent": Measure("Variance explained, %", 1, _percent(_of_seeds("codebook", "variance_explained"))),
+    "variance_alone_percent": Measure(
+        "By the concept alone, linear map, %", 1, _percent(_of_seeds("codebook", "codes_alone", "linear_map"))
+    ),
+    "variance_of_means_percent": Measure(
+        "By the concept alone, means, %", 1, _percent(_of_seeds("codebook", "codes_alone", "code_mean"))
+    ),
+    "permuted_percent": Measure("Loss with permuted codes, %", 1, _change_when_permuted),
+    "difference": Measure("Difference of accuracy", 4, _compared("difference")),
+    "p_value": Measure("p-value", 4, _compared("p_value")),
+    "p_holm": Measure("p-value, Holm", 4, _compared("p_holm")),
+    "cohens_h": Measure("Effect size h", 2, _compared("cohens_h")),
     "utilisation_percent": Measure("Utilisation, %", 1, _percent(_of_seeds("codebook", "utilisation"))),
     "perplexity_before": Measure("Perplexity before any update", 2, _at_epoch(0)),
     "perplexity_epoch_10": Measure("Perplexity at epoch 10", 2, _at_epoch(10)),
@@ -291,11 +330,33 @@ MEASURES: dict[str, Measure] = {
         3,
         _shuffled("specificity", "purity", "shuffled", "weighted_mean"),
     ),
+    "purity_within_words": Measure(
+        "Label purity, labels shuffled within each word",
+        3,
+        _shuffled("specificity", "purity", "shuffled_within_words", "weighted_mean"),
+    ),
     "pure_share_percent": Measure(
         "Codes of one label, %", 1, _percent(_of_seeds("specificity", "purity", "pure_share"))
     ),
     "differing_percent": Measure(
         "Words routed by label, %", 1, _percent(_of_seeds("specificity", "routing", "differing_share"))
+    ),
+    "differing_within_words_percent": Measure(
+        "Words routed by label, labels shuffled within each word, %",
+        1,
+        _percent(_shuffled("specificity", "routing", "shuffled_within_words", "differing_share")),
+    ),
+    "divergence_within_words": Measure(
+        "Divergence, labels shuffled within each word",
+        3,
+        _shuffled("specificity", "routing", "shuffled_within_words", "divergence"),
+    ),
+    "agreement": Measure("Stability, agreement", 3, _of_seeds("specificity", "stability", "agreement")),
+    "matched_cosine": Measure(
+        "Stability, matched cosine", 3, _of_seeds("specificity", "stability", "matched_cosine_in_use")
+    ),
+    "matched_noise": Measure(
+        "The same of noise", 3, _of_seeds("specificity", "stability", "random_cosine_in_use")
     ),
     "divergence": Measure("Jensen-Shannon divergence", 3, _of_seeds("specificity", "routing", "divergence")),
     **{

@@ -9,7 +9,17 @@ from functools import lru_cache
 from clvq_exp.collect.catalogue import LAYER_PAIR, METHOD, TABLES, RowsOf, TableSpec
 from clvq_exp.collect.paper import PaperRow, as_number, cells_of, paper
 from clvq_exp.collect.runs import Run
-from clvq_exp.collect.units import SWEPT, Unit, cell_unit, dataset_unit, has_removal, reading, units_of
+from clvq_exp.collect.units import (
+    SWEPT,
+    Pair,
+    Unit,
+    cell_unit,
+    dataset_unit,
+    has_removal,
+    pairs_of,
+    reading,
+    units_of,
+)
 from clvq_exp.report.access import entry
 
 _METHOD_TABLES = {table.key: table.methods for table in TABLES if METHOD in table.swept}
@@ -41,6 +51,11 @@ class Selection:
         else:
             found = [unit for unit in self._candidates(spec) if not self._is_elsewhere(unit)]
         return [reading(unit, spec.reads) for unit in found]
+
+    def pairs(self) -> list[Pair]:
+        """The pairs of methods that the runs compared."""
+        found = (pairs_of(units_of(run)) for run in self.runs)
+        return [pair for pairs in found for pair in pairs if not self._is_elsewhere(pair)]
 
     def cells(self, spec: TableSpec, members: Iterable[Unit] = ()) -> list[Unit]:
         """The units of a table whose rows are cells or data sets.

@@ -11,6 +11,7 @@ from clvq_exp.collect.measures import MEASURES, Ours, title_of
 from clvq_exp.collect.missing import Missing
 from clvq_exp.collect.paper import PaperFigure
 from clvq_exp.collect.tables import Figure, Filled, Row
+from clvq_exp.collect.units import BETWEEN
 from clvq_exp.report.formatting import NOTHING, decimal
 from clvq_exp.report.names import method_title
 
@@ -168,7 +169,12 @@ def _names(row: Row) -> tuple[str, ...]:
 
 
 def title_of_method(method: str) -> str:
-    """The name of a method in front of a reader, with the start of its codebook where that is not k-means."""
+    """The name of a method in front of a reader, with the start of its codebook where that is not k-means.
+
+    Of a pair of methods, both names.
+    """
+    if BETWEEN in method:
+        return " − ".join(title_of_method(each) for each in method.split(BETWEEN))
     for ending, start in (("_random", "random start"), ("_spherical_kmeans", "spherical k-means")):
         if method.endswith(ending):
             return f"{method_title(method.removesuffix(ending))}, {start}"

@@ -100,7 +100,7 @@ def fill(spec: TableSpec, selection: Selection) -> Filled:
     rows = paper_rows(spec)
     if spec.rows is RowsOf.elsewhere:
         return Filled([_of_paper(row) for row in rows], [], 0)
-    units = selection.methods(spec) if spec.rows is RowsOf.methods else selection.cells(spec)
+    units = _units(spec, selection)
     found = _our_rows(spec, units, [row for row in rows if row.method or not spec.reference], spec.figures)
     if spec.reference:
         cells = selection.cells(spec, units)
@@ -112,6 +112,12 @@ def fill(spec: TableSpec, selection: Selection) -> Filled:
         filled = {each.cell for each in found}
         missing, expected = [_of_cell(cell) for cell in cells if cell not in filled], len(cells)
     return Filled(_in_order(spec, [*found, *unfilled], rows), missing, expected)
+
+
+def _units(spec: TableSpec, selection: Selection) -> Sequence[Unit]:
+    if spec.rows is RowsOf.pairs:
+        return selection.pairs()
+    return selection.methods(spec) if spec.rows is RowsOf.methods else selection.cells(spec)
 
 
 def paper_rows(spec: TableSpec) -> list[PaperRow]:

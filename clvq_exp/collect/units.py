@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from clvq_exp.collect.reference import (
     shown,
 )
 from clvq_exp.collect.runs import METRICS_FORMAT, Run
-from clvq_exp.report.access import block, entry, main_method, mapping, methods
+from clvq_exp.report.access import block, compared, entry, main_method, mapping, methods
 
 SWEPT = (
     "quantizer.codebook_size",
@@ -93,6 +93,10 @@ _OF_METHODS: Mapping[str, tuple[str, ...]] = {
 _EVERYTHING = _OF_METHODS["ClvqVae"]
 _CLASSES = {"kmeans_codes": "KMeansCodes"}
 """Of methods that older configurations do not list."""
+COMPARISON = "comparison"
+"""The block of figures that a pair of methods has."""
+BETWEEN = " - "
+"""Between the names of the two methods of a pair."""
 _STARTED = frozenset(["ClvqVae", "KMeansCodes"])
 """Classes whose start of the codebook is part of the method: Table 5."""
 
@@ -142,6 +146,52 @@ class Unit:
     def departures(self) -> tuple[Departure, ...]:
         """Where it is not what the paper did: its protocol, then every setting apart from that protocol."""
         return tuple(_departures(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(Unit):
+    """Two methods of one run that were held against each other on the same sentences."""
+
+    other: Unit | None = None
+    """The second of them; the unit's own fields are the first's, but for the settings, which are those of both."""
+    comparison: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def block(self, kind: str) -> Mapping[str, Any]:
+        """What was compared; a pair has no other figures."""
+        return self.comparison if kind == COMPARISON else {}
+
+    @cached_property
+    def departures(self) -> tuple[Departure, ...]:
+        """Those of either method."""
+        both = [*_departures(self), *(_departures(self.other) if self.other else ())]
+        return tuple(dict.fromkeys(both))
+
+
+def pairs_of(units: Sequence[Unit]) -> list[Pair]:
+    """The pairs that a run compared.
+
+    Args:
+        units: all methods of one run.
+    """
+    of = {unit.key: unit for unit in units}
+    found: list[Pair] = []
+    for each in compared(units[0].run.metrics) if units else []:
+        (first, second), removals = each["methods"], [str(name) for name in each["removals"]]
+        if first in of and second in of:
+            one, two = of[first], of[second]
+            found.append(
+                Pair(
+                    one.run,
+                    BETWEEN.join((one.method, two.method)),
+                    one.key,
+                    one.kind,
+                    {**two.settings, **one.settings},
+                    " / ".join(dict.fromkeys(removals)),
+                    two,
+                    each,
+                )
+            )
+    return found
 
 
 def units_of(run: Run) -> list[Unit]:

@@ -77,7 +77,7 @@ def test_sweep__a_run_that_a_row_of_the_paper_matches_belongs_alone(tmp_path: Pa
     write_run(tmp_path / "run", *PAPER_CELL)
     assert tables_with_ours(tmp_path) == {
         *("v1_table01", "v1_table05", "v1_table08", "v1_table09", "v1_table10", "v1_table11", "v1_table13"),
-        *("v1_table14", "v1_table16", "v2_table13", "v2_figure02", "v2_table17", "controls"),
+        *("v1_table14", "v1_table16", "v2_table13", "v2_figure02", "v2_table17", "controls", "concepts"),
     }
     (row,) = rows_of(tmp_path, "v1_table08")
     assert row.setting == ((K, "400"),)
