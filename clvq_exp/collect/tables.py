@@ -264,7 +264,7 @@ def _in_order(spec: TableSpec, found: Sequence[Row], rows: Sequence[PaperRow]) -
             not each.method,
             own,
             each.method,
-            spec.removals.index(each.removal) if each.removal in spec.removals else 0,
+            spec.removals.index(each.removal) if each.removal in spec.removals else len(spec.removals),
             values,
             len(each.departures),
             each.apart,
