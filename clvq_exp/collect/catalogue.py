@@ -312,9 +312,9 @@ TABLES: tuple[TableSpec, ...] = (
         ("difference", "p_value", "p_holm", "cohens_h"),
         RowsOf.pairs,
         removals=_REMOVALS,
-        remark=f"{_BEYOND} Intervals resample sentences and seeds; tests flip the signs of whole documents, for the "
-        "seeds that there are, so an interval may hold 0 where a p-value is small. Holm's correction is over all "
-        "pairs of a run.",
+        remark=f"{_BEYOND} Intervals resample sentences and seeds; tests flip the signs of whole documents, for "
+        "the seeds that there are, so an interval may hold 0 where a p-value is small. Holm's correction is over "
+        "all pairs of a run.",
         of_paper=False,
     ),
 )
