@@ -178,7 +178,11 @@ def test_report__of_two_real_cells(tiny_encoder: Path, reviews: Path, tmp_path: 
         unknown = {name for name, measure in MEASURES.items() if measure.read(units[0]) is None}
         assert unknown == tests | later | between_seeds
         for pair in pairs_of(units):
-            assert {name for name, measure in MEASURES.items() if measure.read(pair) is not None} == tests
+            known = {name for name, measure in MEASURES.items() if measure.read(pair) is not None}
+            assert tests <= known
+            assert not known & {"perturbed", "perplexity", "purity", "flips_all_words"}, (
+                "of one method, not of two"
+            )
     assert {row["departures"] != "" for row in rows if row["ours"]} == {True}
     assert (out / "v1_table08.png").stat().st_size > 1_000
 
