@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import ParamSpec
 
-P = ParamSpec("P")
+_P = ParamSpec("_P")
 
 
 class Behind:
@@ -32,7 +32,7 @@ class Behind:
         self._failed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="behind")
 
-    def give(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    def give(self, step: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
         """Have a step done after all that were given before.
 
         Raises:

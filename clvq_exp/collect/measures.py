@@ -356,7 +356,7 @@ MEASURES: dict[str, Measure] = {
         "Stability, matched cosine", 3, _of_seeds("specificity", "stability", "matched_cosine_in_use")
     ),
     "matched_noise": Measure(
-        "The same of noise", 3, _of_seeds("specificity", "stability", "random_cosine_in_use")
+        "Matched cosine of noise", 3, _of_seeds("specificity", "stability", "random_cosine_in_use")
     ),
     "divergence": Measure("Jensen-Shannon divergence", 3, _of_seeds("specificity", "routing", "divergence")),
     **{

@@ -176,21 +176,13 @@ def pairs_of(units: Sequence[Unit]) -> list[Pair]:
     of = {unit.key: unit for unit in units}
     found: list[Pair] = []
     for each in compared(units[0].run.metrics) if units else []:
-        (first, second), removals = each["methods"], [str(name) for name in each["removals"]]
-        if first in of and second in of:
-            one, two = of[first], of[second]
-            found.append(
-                Pair(
-                    one.run,
-                    BETWEEN.join((one.method, two.method)),
-                    one.key,
-                    one.kind,
-                    {**two.settings, **one.settings},
-                    " / ".join(dict.fromkeys(removals)),
-                    two,
-                    each,
-                )
-            )
+        both = [of[name] for name in each.get("methods") or [] if name in of]
+        if len(both) == 2:
+            one, two = both
+            name = BETWEEN.join((one.method, two.method))
+            removal = " / ".join(dict.fromkeys(str(removal) for removal in each.get("removals") or []))
+            settings = {**two.settings, **one.settings}
+            found.append(Pair(one.run, name, one.key, one.kind, settings, removal, two, each))
     return found
 
 
