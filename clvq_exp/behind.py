@@ -1,8 +1,7 @@
-"""Work that goes on behind its caller: in order, in one thread, and never far behind."""
+"""Work that goes on behind its caller: in order, in one thread, and never more than a step behind."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -12,35 +11,28 @@ _P = ParamSpec("_P")
 
 
 class Behind:
-    """One thread that does steps in the order in which they were given, while the caller computes.
+    """One thread that does a step while the caller prepares the next.
 
     Writing and waiting for a disk cost the caller next to nothing while it multiplies matrices. What is given
-    holds memory until it is done, so the caller waits once `most` steps are open.
+    holds memory until it is done, so the caller waits for the step before.
 
-    A step that fails is the last one: none after it is done, and its error is raised by the next call, at the
-    latest when the block is left. An error of the block itself goes first; the steps given before it are done.
-
-    Args:
-        most: steps that may be open, at least 1.
+    A step that fails is the last one: its error is raised by the next call, at the latest when the block is left.
+    An error of the block itself goes first; the step given before it is done.
     """
 
-    def __init__(self, most: int) -> None:
-        if most < 1:
-            raise ValueError(f"most={most}: at least one step has to be open for anything to be done")
-        self._most = most
-        self._open: deque[Future[None]] = deque()
-        self._failed = False
+    def __init__(self) -> None:
+        self._open: Future[object] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="behind")
 
     def give(self, step: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        """Have a step done after all that were given before.
+        """Have a step done once the one before is done.
 
         Raises:
-            Exception: what an earlier step raised.
+            Exception: what the step before raised; the new one is not done then.
         """
-        while self._open and (len(self._open) >= self._most or self._open[0].done()):
-            self._open.popleft().result()
-        self._open.append(self._thread.submit(self._do, lambda: step(*args, **kwargs)))
+        if self._open is not None:
+            self._open.result()
+        self._open = self._thread.submit(step, *args, **kwargs)
 
     def __enter__(self) -> Behind:
         return self
@@ -49,15 +41,5 @@ class Behind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown(wait=True)
-        if kind is None:
-            for step in self._open:
-                step.result()
-
-    def _do(self, step: Callable[[], object]) -> None:
-        if self._failed:
-            return
-        try:
-            step()
-        except BaseException:
-            self._failed = True
-            raise
+        if kind is None and self._open is not None:
+            self._open.result()

@@ -177,7 +177,9 @@ def test_report__of_two_real_cells(tiny_encoder: Path, reviews: Path, tmp_path: 
         units = units_of(run)
         unknown = {name for name, measure in MEASURES.items() if measure.read(units[0]) is None}
         assert unknown == tests | later | between_seeds
-        for pair in pairs_of(units):
+        pairs = pairs_of(units)
+        assert pairs
+        for pair in pairs:
             known = {name for name, measure in MEASURES.items() if measure.read(pair) is not None}
             assert tests <= known
             assert not known & {"perturbed", "perplexity", "purity", "flips_all_words"}, (

@@ -138,7 +138,7 @@ def fill_parts(model: LanguageModel, parts: Sequence[Part], who: Ranks, work: La
         tqdm(total=total, desc=who.title("activations"), unit="sentence", disable=who.rank > 0) as progress,
         closing(ahead),
         work.files() as files,
-        Behind(most=1) as disk,
+        Behind() as disk,
     ):
         for part in parts:
             for _ in part.batches:

@@ -303,7 +303,8 @@ TABLES: tuple[TableSpec, ...] = (
             *("variance_percent", "variance_alone_percent", "variance_of_means_percent", "permuted_percent"),
         ),
         reads=("specificity.",),
-        remark=f"{_BEYOND} Stability is between seeds; noise is what random vectors match.",
+        remark=f"{_BEYOND} Stability is between seeds; noise is what random vectors match. The target of the "
+        "single-layer model and of sparse autoencoders is the lower layer.",
         of_paper=False,
     ),
     TableSpec(

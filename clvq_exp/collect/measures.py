@@ -303,7 +303,9 @@ MEASURES: dict[str, Measure] = {
     "perplexity": Measure("Perplexity", 2, _of_seeds("codebook", "perplexity")),
     "concepts_in_use": Measure("Concepts in use", 0, _of_seeds("codebook", "codes_in_use")),
     "mean_cosine": Measure("Cosine, mean of pairs", 3, _of_seeds("codebook", "mean_cosine")),
-    "variance_percent": Measure("Variance explained, %", 1, _percent(_of_seeds("codebook", "variance_explained"))),
+    "variance_percent": Measure(
+        "Variance of its target, %", 1, _percent(_of_seeds("codebook", "variance_explained"))
+    ),
     "variance_alone_percent": Measure(
         "By the concept alone, linear map, %", 1, _percent(_of_seeds("codebook", "codes_alone", "linear_map"))
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 
 from clvq_exp.collect.catalogue import LAYER_PAIR, METHOD, TABLES, RowsOf, TableSpec
 from clvq_exp.collect.paper import PaperRow, as_number, cells_of, paper
@@ -54,8 +55,8 @@ class Selection:
 
     def pairs(self) -> list[Pair]:
         """The pairs of methods that the runs compared."""
-        found = (pairs_of(units_of(run)) for run in self.runs)
-        return [pair for pairs in found for pair in pairs if not self._is_elsewhere(pair)]
+        of_runs = (list(units) for _, units in groupby(self._units, key=lambda unit: id(unit.run)))
+        return [pair for units in of_runs for pair in pairs_of(units) if not self._is_elsewhere(pair)]
 
     def cells(self, spec: TableSpec, members: Iterable[Unit] = ()) -> list[Unit]:
         """The units of a table whose rows are cells or data sets.
