@@ -85,10 +85,10 @@ def compose_unchecked(
     cells: list[UncheckedCell] = []
     try:
         with _initialised(name, folder) as further:
-            batch = _expanded(name, [*further, *overrides])
+            batch, alone = _expanded(name, [*further, *overrides])
             varied = _varied(batch)
             for own in batch:
-                composed = compose(name, [*further, *own], return_hydra_config=True)
+                composed = compose(name, [*further, *own], return_hydra_config=True) if alone is None else alone
                 told = tuple(each for each in own if each.partition("=")[0] in varied)
                 cells.append(UncheckedCell(told, tuple(own), composed, _run_folder(composed, len(batch) > 1)))
     except HydraException as error:
@@ -116,18 +116,20 @@ def _initialised(name: str, folder: str | None) -> Generator[list[str]]:
             yield [f"hydra.searchpath=[{json.dumps(f'file://{place}')}]"]
 
 
-def _expanded(name: str, overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each cell."""
+def _expanded(name: str, overrides: Sequence[str]) -> tuple[list[list[str]], DictConfig | None]:
+    """The overrides of each cell, and what they compose where nothing is swept."""
     hydra = GlobalHydra.instance()
     parser = OverridesParser.create(config_loader=hydra.config_loader())
     parsed = parser.parse_overrides(list(overrides))
     fixed = [text for text, each in zip(overrides, parsed, strict=True) if not each.is_sweep_override()]
-    master = compose(name, fixed, return_hydra_config=True).hydra
+    composed = compose(name, fixed, return_hydra_config=True)
+    master = composed.hydra
     swept = len(fixed) < len(parsed) or master.mode is RunMode.MULTIRUN
     params: dict[str, Any] = dict(master.sweeper.params or {}) if swept and "params" in master.sweeper else {}
     of_file = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
     own = [each for each in parsed if each.get_key_element() != "hydra.searchpath"]
-    return BasicSweeper.split_arguments([*of_file, *own], None)[0]
+    batch = BasicSweeper.split_arguments([*of_file, *own], None)[0]
+    return batch, None if swept else composed
 
 
 def _varied(batch: Sequence[Sequence[str]]) -> set[str]:

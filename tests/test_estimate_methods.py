@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from estimating import SMALL, config_of, corpus, fit_seconds, keys_of, needs_of, seconds_of, subject
+from estimating import SMALL, TOKENS, config_of, corpus, fit_seconds, keys_of, needs_of, seconds_of, subject
 from stores import MadeSentence, cut_sentences, write_store
 
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.concepts.word_filter import frequent_words
 from clvq_exp.config import Config
-from clvq_exp.estimate import method_clustering, method_sparse
+from clvq_exp.estimate import evaluation, method_clustering, method_sparse
 from clvq_exp.estimate.cell import estimate_cell
 from clvq_exp.estimate.corpus import Corpus, frequent_share
 from clvq_exp.estimate.evaluation import comparisons
@@ -253,6 +253,18 @@ def test_specificity__grows_with_labellings_seeds_and_concepts() -> None:
     unmatched = seconds(*wide) - seconds(*wide, "specificity.largest_matching=4095")
     assert unmatched > 4096**3 * 2e-11  # of one pair of seeds
     assert seconds("specificity.sentences=50") < seconds()
+
+
+def test_specificity__gives_the_words_of_validation_to_their_concepts_too() -> None:
+    """They say how much of the upper layer the concepts alone explain; nothing else of the step reads them."""
+    read = ("layer_pair=0-4", "beside=none", "baseline=sae_4096", "seeds=[0]")
+    few, many = corpus(), corpus()._replace(validation=np.full(60, 20))
+    (method,) = needs_of(*read[1:], of=few).values()
+    more = int(TOKENS.stored(many.validation).sum() - TOKENS.stored(few.validation).sum())
+    assert more == 50 * 21
+    grown = seconds_of(subject(*read, of=many))["specificity"] - seconds_of(subject(*read, of=few))["specificity"]
+    summed = more * SMALL.width * evaluation.SUMMED_SECONDS
+    assert grown == pytest.approx(more * method.word_seconds + summed)
 
 
 def test_probes__in_the_folds_of_dev_take_one_for_each_fold() -> None:
