@@ -90,7 +90,7 @@ def compose_unchecked(
             for own in batch:
                 composed = compose(name, [*further, *own], return_hydra_config=True) if alone is None else alone
                 told = tuple(each for each in own if each.partition("=")[0] in varied)
-                cells.append(UncheckedCell(told, tuple(own), composed, _run_folder(composed, len(batch) > 1)))
+                cells.append(UncheckedCell(told, tuple(own), composed, _run_folder(composed, alone is None)))
     except HydraException as error:
         said = [str(each).strip() for each in (error, error.__cause__) if each is not None]
         raise ConfigError(["\n".join(filter(None, said)).expandtabs(4) or type(error).__name__]) from error

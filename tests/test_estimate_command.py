@@ -54,6 +54,18 @@ def test_compose_cells__one_cell_without_a_sweep() -> None:
     assert cell.run_folder.parts[:4] == ("outputs", "minilm", "mine", "4-6")
 
 
+def test_compose_cells__one_cell_is_what_a_sweep_of_one_makes_of_it() -> None:
+    """Also where overrides are written as a shell leaves them, and one of them is Hydra's own."""
+    asked = ["quantizer={temperature: 2.0, top_k: 5}", "dataset.name='my texts'", "hydra.job.name=mine"]
+    (alone,) = compose_cells(asked)
+    (swept,) = compose_cells([*asked, "hydra.mode=MULTIRUN"])
+    assert alone.config == swept.config
+    assert alone.config.quantizer.top_k == 5
+    assert alone.run_folder == swept.run_folder  # so that either finds what the other has finished
+    (elsewhere,) = compose_cells([*asked, "hydra.mode=MULTIRUN", "hydra.sweep.dir=sweep"])
+    assert elsewhere.run_folder == Path("sweep", *swept.run_folder.parts[1:])
+
+
 def test_compose_cells__commas_make_the_cells_of_a_sweep() -> None:
     cells = compose_cells(["quantizer.codebook_size=7,9", "protocol=paper,strict", "seeds=[0,1]"])
     assert [cell.overrides for cell in cells] == [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from estimating import SMALL, TOKENS, config_of, corpus, fit_seconds, keys_of, needs_of, seconds_of, subject
+from estimating import SMALL, config_of, corpus, fit_seconds, keys_of, needs_of, seconds_of, subject
 from stores import MadeSentence, cut_sentences, write_store
 
 from clvq_exp.activations.store import ActivationStore
@@ -260,8 +260,8 @@ def test_specificity__gives_the_words_of_validation_to_their_concepts_too() -> N
     read = ("layer_pair=0-4", "beside=none", "baseline=sae_4096", "seeds=[0]")
     few, many = corpus(), corpus()._replace(validation=np.full(60, 20))
     (method,) = needs_of(*read[1:], of=few).values()
-    more = int(TOKENS.stored(many.validation).sum() - TOKENS.stored(few.validation).sum())
-    assert more == 50 * 21
+    more = 50 * 21  # sentences of 20 words and the sentence token
+    assert many.validation_words - few.validation_words == more
     grown = seconds_of(subject(*read, of=many))["specificity"] - seconds_of(subject(*read, of=few))["specificity"]
     summed = more * SMALL.width * evaluation.SUMMED_SECONDS
     assert grown == pytest.approx(more * method.word_seconds + summed)

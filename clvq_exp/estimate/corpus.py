@@ -93,6 +93,16 @@ class Corpus(NamedTuple):
         return int(self.tokens.stored(self.train).sum())
 
     @property
+    def validation_words(self) -> int:
+        """Stored words of the validation sentences."""
+        return int(self.tokens.stored(self.validation).sum())
+
+    @property
+    def dev_words(self) -> int:
+        """Stored words of the dev sentences."""
+        return int(self.tokens.stored(self.dev).sum())
+
+    @property
     def frequent_words(self) -> int:
         """Those that the filter by word types keeps."""
         return round(self.training_words * self.frequent_share)

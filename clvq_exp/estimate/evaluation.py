@@ -138,7 +138,7 @@ def _specificity_seconds(subject: Subject, method: MethodNeeds) -> float:
     """Words under all labellings, pairs of sentences, cosines, and codebooks matched over seeds."""
     config, corpus = subject.config, subject.corpus
     settings, seeds, words = config.specificity, len(config.seeds), corpus.training_words
-    dev_words = int(corpus.tokens.stored(corpus.dev).sum())
+    dev_words = corpus.dev_words
     labellings = 1 + 3 * settings.shuffles  # at most: some baselines are not defined for all texts
     pairs_of_seeds = seeds * (seeds - 1) // 2
     matched = method.concepts if method.concepts <= settings.largest_matching else 0
@@ -158,7 +158,7 @@ def _specificity_seconds(subject: Subject, method: MethodNeeds) -> float:
 def _alone_seconds(subject: Subject, method: MethodNeeds) -> float:
     """What the concepts alone say of the upper layer: words given to them once more, sums, one affine map."""
     corpus, width = subject.corpus, subject.network.width
-    words = corpus.training_words + int(corpus.tokens.stored(corpus.validation).sum())
+    words = corpus.training_words + corpus.validation_words
     vectors = float(method.concepts)
     least = min(vectors, width)
     solving = SQUARED_SECONDS * vectors * width * least + CUBED_SECONDS * least**3
@@ -178,7 +178,7 @@ def _pair_seconds(subject: Subject) -> float:
 def _table_seconds(subject: Subject, method: MethodNeeds) -> float:
     """The words and the use of each concept."""
     corpus = subject.corpus
-    train, dev = corpus.training_words, int(corpus.tokens.stored(corpus.dev).sum())
+    train, dev = corpus.training_words, corpus.dev_words
     of_seed = (2 * train + dev) * method.word_seconds + train * ROW_SECONDS + method.concepts * CONCEPT_SECONDS
     return len(subject.config.seeds) * of_seed
 

@@ -96,7 +96,7 @@ def _fit_seconds(subject: Subject, which: ClusteredWords, learnt: int) -> float:
     corpus, rate = subject.corpus, subject.rates.processor
     operations = word_operations(subject.config, subject.network.width, False)
     counted = corpus.training_words if which is ClusteredWords.frequent else 0
-    passed = float(corpus.training_words + corpus.tokens.stored(corpus.validation).sum())
+    passed = float(corpus.training_words + corpus.validation_words)
     return (
         FILTER_SECONDS * counted
         + LOGISTIC_PASSES * 2 * learnt * operations / rate

@@ -195,7 +195,7 @@ def _clustering_seconds(subject: Subject, init: InitSettings) -> float:
 def _passing_seconds(subject: Subject, operations: float, rate: float) -> float:
     """One pass that gives the words of training and validation to their codes."""
     corpus = subject.corpus
-    words = float(corpus.tokens.stored(np.concatenate([corpus.train, corpus.validation])).sum())
+    words = float(corpus.training_words + corpus.validation_words)
     return words * operations / (rate * ASSIGNING_SHARE)
 
 

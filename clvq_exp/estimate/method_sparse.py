@@ -124,7 +124,7 @@ def _fit_seconds(subject: Subject, networks: _Networks, batch: int) -> float:
     """All networks for all of their epochs, and one pass that gives all words to the neurons of the chosen one."""
     corpus, rate, epochs = subject.corpus, subject.rates.training, subject.config.trainer.max_epochs
     width = subject.network.width
-    train, validation = corpus.training_words, int(corpus.tokens.stored(corpus.validation).sum())
+    train, validation = corpus.training_words, corpus.validation_words
     sorting = 0 if networks.kept is None else TOPK_OPERATIONS * networks.neurons
     of_word = 4 * networks.neurons * width / STEP_SHARE
     weights, steps = sparse_parameters(networks.neurons, width), epochs * math.ceil(train / batch)

@@ -49,7 +49,7 @@ def weights_bytes(config: Config, network: NetworkSizes) -> int:
 def run_bytes(config: Config, corpus: Corpus, methods: Sequence[MethodNeeds]) -> int:
     """The run folder: concept models of the cell's own method, tables of all methods, report."""
     stored, seeds = int(corpus.stored.sum()), len(config.seeds)
-    attributed = int(corpus.tokens.stored(corpus.dev).sum())
+    attributed = corpus.dev_words
     removals = sum(len(each.removals) for each in methods)
     tables = (
         stored * seeds * ASSIGNMENT
