@@ -22,17 +22,13 @@ pytestmark = pytest.mark.slow
 
 ANNOTATE = """
 import sys
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
-address, chromium, way, width, total, answers = sys.argv[1:7]
-with sync_playwright() as playwright:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-    page = browser.new_page(viewport={"width": int(width), "height": 844}, has_touch=way == "touch")
-    said = []
-    page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(address)
+PATIENCE = 120_000  # milliseconds: a busy machine is slow, and slow is not wrong
+STATE = "[document.title, document.readyState, ...[...document.querySelectorAll(':checked')].map(e => e.value)]"
+
+
+def annotate(page: Page, way: str, width: int, total: int, answers: str) -> None:
     page.get_by_role("link").focus()
     page.keyboard.press("Enter")
     for each in answers.split(","):
@@ -40,9 +36,11 @@ with sync_playwright() as playwright:
         page.get_by_role("heading", name=f"{place + 1} of {total}", exact=True).wait_for()
         picture = page.locator("img")
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 720
-        assert page.evaluate("document.documentElement.scrollWidth") <= int(width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         if way == "keyboard":
-            page.keyboard.press("Space")  # the first label has the focus
+            # the first label gets the focus when the page is drawn, which may be after it was read
+            expect(page.locator("input[name=label]").first).to_be_focused(timeout=PATIENCE)
+            page.keyboard.press("Space")
             for _ in range(label):
                 page.keyboard.press("ArrowRight")
             page.keyboard.press("Tab")
@@ -55,9 +53,27 @@ with sync_playwright() as playwright:
                 shown = page.locator(f"label:has(input[name={name}][value='{value}'])")
                 shown.tap() if way == "touch" else shown.click()
             page.get_by_role("button").click()
-        following = f"{place + 2} of {total}" if place + 1 < int(total) else "Thank you"
+        following = f"{place + 2} of {total}" if place + 1 < total else "Thank you"
         page.get_by_role("heading", name=following, exact=True).wait_for()
         print(place, flush=True)
+
+
+address, chromium, way, width, total, answers = sys.argv[1:7]
+with sync_playwright() as playwright:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    browser = playwright.chromium.launch(executable_path=chromium, args=flags, timeout=PATIENCE)
+    page = browser.new_page(viewport={"width": int(width), "height": 844}, has_touch=way == "touch")
+    page.set_default_timeout(PATIENCE)
+    said, answered = [], []
+    page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("response", lambda response: answered.append((response.status, response.request.method)))
+    page.goto(address)
+    try:
+        annotate(page, way, int(width), int(total), answers)
+    except Exception:
+        print(way, "said", said, "answered", answered[-6:], "shows", page.evaluate(STATE), flush=True)
+        raise
     print("said", said, flush=True)
     print(page.locator("h1").inner_text(), flush=True)
     browser.close()
@@ -107,8 +123,8 @@ class Annotator:
 
     def wait_for(self, line: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: line in self.lines or self._ended, timeout=300)
-            assert line in self.lines, self.lines
+            self._changed.wait_for(lambda: line in self.lines or self._ended, timeout=600)
+            assert line in self.lines, "\n".join(self.lines)
 
     def kill(self) -> None:
         """The browser and its driver, as the operating system kills."""
@@ -117,7 +133,7 @@ class Annotator:
         self._thread.join()
 
     def end(self) -> list[str]:
-        self.process.wait(timeout=300)
+        self.process.wait(timeout=600)
         self._thread.join()
         return self.lines
 
@@ -164,7 +180,7 @@ def test_study__three_annotators_at_once_and_one_killed_half_way(tmp_path: Path,
         again = Annotator(links[1], 2, range(before, n), "keyboard", 390)
         for each in (first[0], first[2], again):
             lines = each.end()
-            assert lines[-2:] == ["said []", "Thank you"], lines
+            assert lines[-2:] == ["said []", "Thank you"], "\n".join(lines)
     found = kept(made.study)
     assert len({(each.annotator, each.item) for each in found}) == len(found) == 3 * n
     assert main(["study", "score", str(made.study.folder), "--format", "json"]) == 0
