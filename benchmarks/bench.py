@@ -46,6 +46,9 @@ BENCHMARKS = {
         "k-means of a whole data set", "kmeans.py", given=("--shape", "388932x768", "--repetitions", "1")
     ),
     "ward": Benchmark("Ward's tree", "ward.py", given=("--words", "20000", "--width", "768")),
+    "ward_large": Benchmark(
+        "Ward's tree of 50,000 words", "ward.py", given=("--words", "50000", "--width", "768", "--only")
+    ),
     "cached_cell": Benchmark("A cell over the cache", "cached_cell.py"),
     "start": Benchmark("The command line", "start.py"),
 }

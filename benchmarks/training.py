@@ -4,8 +4,8 @@
 
 Ours is an epoch of the fit, with everything that belongs to it: batches of 128 sentences read from the store and
 cut into micro-batches, encoder, quantizer, decoder with padding, losses, Adam, the moving averages of the
-codebook. The limit is the decoder alone, run forwards and backwards on as many words in sentences that all have
-the mean length, so that nothing is padded.
+codebook. The limit is the decoder alone, run forwards, and backwards to its weights and to both of its inputs, on
+as many words in sentences that all have the mean length, so that nothing is padded.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def limit(given: argparse.Namespace) -> Repeat:
     def repeat() -> dict[str, Any]:
         begun = time.perf_counter()
         for _ in range(passes):
-            decoder(words.clone().requires_grad_(), words, real).sum().backward()
+            quantized, z_e = (words.clone().requires_grad_() for _ in range(2))
+            decoder(quantized, z_e, real).sum().backward()
         return {"words": passes * at_once * mean, "epoch": time.perf_counter() - begun}
 
     return repeat

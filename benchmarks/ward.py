@@ -21,6 +21,8 @@ import numpy as np
 from turns import Measured, Row, Side, arguments, finish, in_turn, mebibytes, seconds, versions, worker
 
 OURS, THEIRS = "ours", "scikit-learn"
+LIMIT = 24 * 2**30
+"""What a tree may take where scikit-learn's does not fit, bytes."""
 RAND = "adjusted Rand index between the two"
 
 
@@ -100,8 +102,22 @@ def main() -> None:
     found = in_turn(__file__, passed, sides, given.repetitions, warm_up=False)
     own = found[OURS]
     print(f"{own.median:.1f} s, {mebibytes(own.peak)} at the peak, {mebibytes(own.before)} before the tree")
-    if not given.only:
-        finish(rows_of(own, found[THEIRS], given), given.rows)
+    finish([limit_row(own, given)] if given.only else rows_of(own, found[THEIRS], given), given.rows)
+
+
+def limit_row(own: Measured, given: argparse.Namespace) -> Row:
+    """Memory beside what there is, where there is nothing to compare with."""
+    pairs = 16 * given.words**2 / 2
+    return Row(
+        f"Ward's tree, {given.words:,} x {given.width}: memory of the process",
+        "what there is",
+        mebibytes(own.peak),
+        mebibytes(LIMIT),
+        LIMIT / own.peak,
+        1.0,
+        f"{seconds(own.median)}, {given.threads} threads; scikit-learn's would take {mebibytes(pairs)}",
+        versions=versions("fastcluster"),
+    )
 
 
 def rows_of(own: Measured, other: Measured, given: argparse.Namespace) -> list[Row]:
