@@ -22,7 +22,7 @@ from turns import Measured, Row, Side, arguments, finish, in_turn, mebibytes, se
 
 OURS, THEIRS = "ours", "scikit-learn"
 LIMIT = 24 * 2**30
-"""What a tree may take where scikit-learn's does not fit, bytes."""
+"""Bytes that a tree may take where scikit-learn's does not fit."""
 RAND = "adjusted Rand index between the two"
 
 
@@ -106,16 +106,16 @@ def main() -> None:
 
 
 def limit_row(own: Measured, given: argparse.Namespace) -> Row:
-    """Memory beside what there is, where there is nothing to compare with."""
-    pairs = 16 * given.words**2 / 2
+    """Memory beside the limit, where there is nothing to compare with."""
+    pairs = given.words * (given.words - 1) / 2
     return Row(
         f"Ward's tree, {given.words:,} x {given.width}: memory of the process",
-        "what there is",
+        "the limit",
         mebibytes(own.peak),
         mebibytes(LIMIT),
         LIMIT / own.peak,
         1.0,
-        f"{seconds(own.median)}, {given.threads} threads; scikit-learn's would take {mebibytes(pairs)}",
+        f"{seconds(own.median)}, threads: {given.threads}; scikit-learn's would take {mebibytes(16 * pairs)}",
         versions=versions("fastcluster"),
     )
 

@@ -123,7 +123,7 @@ class Annotator:
 
     def wait_for(self, line: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: line in self.lines or self._ended, timeout=600)
+            self._changed.wait_for(lambda: line in self.lines or self._ended, timeout=300)
             assert line in self.lines, "\n".join(self.lines)
 
     def kill(self) -> None:
@@ -133,7 +133,7 @@ class Annotator:
         self._thread.join()
 
     def end(self) -> list[str]:
-        self.process.wait(timeout=600)
+        self.process.wait(timeout=300)
         self._thread.join()
         return self.lines
 
