@@ -49,7 +49,7 @@ BENCHMARKS = {
     "ward_large": Benchmark(
         "Ward's tree of 50,000 words", "ward.py", given=("--words", "50000", "--width", "768", "--only")
     ),
-    "cached_cell": Benchmark("A cell over the cache", "cached_cell.py"),
+    "cached_cell": Benchmark("A cell over the cache", "cached_cell.py", given=("trainer.max_epochs=1",)),
     "start": Benchmark("The command line", "start.py"),
 }
 

@@ -100,7 +100,7 @@ def ours(given: argparse.Namespace) -> Repeat:
             trainer.batch_size,
             trainer.micro_batch_words,
             seed=0,
-            batch_cost=padding_of_a_pass(store.width, settings.decoder, device),
+            batch_cost=padding_of_a_pass(store.width, settings.decoder, device, trainer.packed),
         )
         with tempfile.TemporaryDirectory(dir=given.models) as work:
             run = FitRun(store, pair, 0, Path(work), ArtifactCache(given.models / "cache"), device)

@@ -96,6 +96,7 @@ CHANGES: dict[str, Any] = {
     **dict.fromkeys(("trainer.batch_size", "trainer.micro_batch_words", "trainer.num_workers"), 7),
     **dict.fromkeys(("trainer.learning_rate", "trainer.weight_decay", "trainer.resident_gib"), 0.7),
     **dict.fromkeys(("trainer.gradient_clip", "trainer.plateau_factor"), 0.7),
+    "trainer.packed": False,
     "baseline.name": "other",
     "baseline.target_layer": "lower",
     "baseline.words": "frequent",

@@ -71,6 +71,7 @@ class ClvqVae(CodebookModel):
             "frequent": filter_identity(settings.quantizer.trained_words),
             "weight_decay_on": settings.weight_decay_on,
             "trainer": knobs_of_training(settings.trainer, _TRAINING_KNOBS),
+            **({"packed": True} if settings.trainer.packed else {}),
         }
 
     def fit(self, run: FitRun) -> None:
@@ -115,7 +116,7 @@ class ClvqVae(CodebookModel):
             trainer.num_workers,
             trainer.resident_gib,
             run.device,
-            padding_of_a_pass(run.store.width, self.settings.decoder, run.device),
+            padding_of_a_pass(run.store.width, self.settings.decoder, run.device, trainer.packed),
         )
         if isinstance(data, ChosenWords) and words is not None:
             data.choose(words)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clvq_exp.activations.datamodule import FEWEST
+from clvq_exp.concepts import packing
+from clvq_exp.concepts.packing import Packing, attention
 from clvq_exp.settings import DecoderMemory, DecoderSettings, SelfAttention
 
+_ATTENDED = 0.1
+"""What a padded word costs beside a real one where only the attention runs it along."""
 _GRADIENTS = 24
 """Words that take a CPU as long as adding up the gradients of all weights; both grow with the weights."""
 _LAUNCH = 1.33e8
@@ -25,11 +31,13 @@ class ConceptDecoder(nn.Module):
     Args:
         width: d.
         settings: layers, heads, feed-forward width, dropout, memory, self-attention.
+        packed: multiply no padding where that is faster.
     """
 
-    def __init__(self, width: int, settings: DecoderSettings) -> None:
+    def __init__(self, width: int, settings: DecoderSettings, packed: bool = True) -> None:
         super().__init__()
         self.memory = settings.memory
+        self._wants_packed = packed
         self.self_attention = settings.self_attention
         self._heads = settings.heads
         # Built one by one: nn.TransformerDecoder would start all layers as copies of the first.
@@ -56,11 +64,13 @@ class ConceptDecoder(nn.Module):
             real: False marks padding.
             zero_memory: look at zeros instead of the memory (the bypass measurement).
         """
-        padding = ~real
         if zero_memory or self.memory is DecoderMemory.none:
             memory = torch.zeros_like(z_e)
         else:
             memory = z_e if self.memory is DecoderMemory.encoder else quantized
+        if self._wants_packed and packing.picks_real_words(quantized.device):
+            return self._packed(quantized, memory, real)
+        padding = ~real
         if self.self_attention is SelfAttention.bidirectional:
             own = {"tgt_key_padding_mask": padding}
         else:
@@ -69,6 +79,27 @@ class ConceptDecoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, memory, memory_key_padding_mask=padding, **own)
         return self.output(hidden)
+
+    def _packed(
+        self,
+        quantized: Float[Tensor, "sentences words d"],
+        memory: Float[Tensor, "sentences words d"],
+        real: Bool[Tensor, "sentences words"],
+    ) -> Float[Tensor, "sentences words d"]:
+        """The same without a product for padding: words lie side by side, in sentences for the attention only."""
+        words = Packing(real.shape, torch.nonzero(real.flatten()).squeeze(1))
+        seen = real[:, None, None, :]
+        own = seen if self.self_attention is SelfAttention.bidirectional else ~earlier_or_padding(real)[:, None]
+        hidden, looked_at = words.picked(quantized), words.picked(memory)
+        for each in self.layers:
+            layer = cast(nn.TransformerDecoderLayer, each)
+            attended = attention(layer.self_attn, hidden, hidden, words, own)
+            hidden = layer.norm1(hidden + layer.dropout1(attended))
+            attended = attention(layer.multihead_attn, hidden, looked_at, words, seen)
+            hidden = layer.norm2(hidden + layer.dropout2(attended))
+            inner = layer.dropout(layer.activation(layer.linear1(hidden)))
+            hidden = layer.norm3(hidden + layer.dropout3(layer.linear2(inner)))
+        return words.spread(self.output(hidden))
 
 
 def earlier_or_padding(real: Bool[Tensor, "sentences words"]) -> Bool[Tensor, "sentences words words"]:
@@ -86,15 +117,17 @@ def earlier_or_padding(real: Bool[Tensor, "sentences words"]) -> Bool[Tensor, "s
     return (earlier | ~real[:, None, :]) & ~itself
 
 
-def padding_of_a_pass(width: int, settings: DecoderSettings, device: torch.device) -> int:
+def padding_of_a_pass(width: int, settings: DecoderSettings, device: torch.device, packed: bool = True) -> int:
     """Padded words that take as long as one more forward and backward pass does beside its words.
 
     Args:
         width: d.
         settings: layers and feed-forward width.
         device: where training runs.
+        packed: padding is not multiplied.
     """
     if device.type != "cpu":
         return FEWEST  # launching takes longer than any padding
     weights = settings.layers * (8 * width**2 + 2 * width * settings.feed_forward)
-    return _GRADIENTS + int(_LAUNCH / weights)
+    words = _GRADIENTS + int(_LAUNCH / weights)
+    return int(words / _ATTENDED) if packed else words

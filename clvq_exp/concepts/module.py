@@ -71,7 +71,7 @@ class ClvqVaeModule(TrainedModule):
         self.seed = seed
         with scoped_seed(seed, "weights"):
             self.encoder = AdaptiveResidualEncoder(width, settings.encoder)
-            self.decoder = ConceptDecoder(width, settings.decoder)
+            self.decoder = ConceptDecoder(width, settings.decoder, settings.trainer.packed)
         self.quantizer = VectorQuantizer(width, settings.quantizer)
         self.register_buffer("sampled_codes", None)
         self._perplexity_from = perplexity_from

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from clvq_exp.concepts import packing
 from clvq_exp.concepts.precision import exact_products
 from clvq_exp.concepts.revival import Candidates, of_all_ranks
 from clvq_exp.ranks import ranks, sum_over_ranks
@@ -14,6 +18,8 @@ from clvq_exp.seeding import hashed_uniform
 from clvq_exp.settings import QuantizerSettings
 
 NOISE_NAME = "sampling"
+_AT_ONCE = 2**18
+"""Numbers that a CPU works on before it goes on to the next, so that what is between stays in its caches."""
 
 
 def squared_distances(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> Float[Tensor, "n K"]:
@@ -22,7 +28,53 @@ def squared_distances(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -
         z, codebook = z.float(), codebook.float()
         squares = codebook.square().sum(1)
         distances = torch.addmm(squares[None, :], z, codebook.T, alpha=-2.0)
-        return distances.add_(z.square().sum(1, keepdim=True)).clamp_(min=0.0)
+        for some in _slices(z):
+            distances[some].add_(z[some].square().sum(1, keepdim=True)).clamp_(min=0.0)
+        return distances
+
+
+def _slices(rows: Float[Tensor, "n d"]) -> list[slice]:
+    """All rows, on a CPU some at a time."""
+    n, width = rows.shape
+    at_once = max(1, _AT_ONCE // width) if rows.device.type == "cpu" else max(1, n)
+    return [slice(start, start + at_once) for start in range(0, n, at_once)]
+
+
+class _PassedThrough(torch.autograd.Function):
+    """Words become the vectors of their codes, and get the gradients of these and of their distances.
+
+    What autograd would make of `words - (words - chosen).detach()` and `(words - chosen).square().mean(1)`, to the
+    last bit in float32, with half of the memory: of what is computed on the way only the differences are kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, words: Tensor, codebook: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors `[n, d]` in float32, and mean squared differences `[n]`."""
+        difference = torch.empty_like(words, dtype=torch.float32)
+        quantized = torch.empty_like(difference)
+        squares = difference.new_empty(len(words))
+        for some in _slices(words):
+            torch.sub(words[some].float(), codebook[codes[some]], out=difference[some])
+            torch.sub(words[some].float(), difference[some], out=quantized[some])
+            torch.mean(difference[some].square(), 1, out=squares[some])
+        ctx.save_for_backward(difference)
+        ctx.dtype = words.dtype
+        return quantized, squares
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] -- the decorator knows ctx by its place only
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
+        """The gradient of the words."""
+        to_quantized, to_squares = gradients
+        (difference,) = ctx.saved_tensors
+        factors = (2 * (to_squares / difference.shape[1]))[:, None]
+        gradient = torch.empty_like(difference)
+        for some in _slices(difference):
+            torch.mul(difference[some], factors[some], out=gradient[some])
+            gradient[some] += to_quantized[some]
+        return gradient.to(ctx.dtype), None, None
 
 
 def nearest_codes(z: Float[Tensor, "n d"], codebook: Float[Tensor, "K d"]) -> Int64[Tensor, " n"]:
@@ -69,14 +121,6 @@ def sample_codes(
     cumulative = probabilities.double().cumsum(1)
     chosen = (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1, keepdim=True)
     return codes.gather(1, chosen.clamp_(max=top_k - 1)).squeeze(1)
-
-
-def picks_real_words(device: torch.device) -> bool:
-    """Whether the real words of a padded batch are picked out, or padding is computed along and left out behind.
-
-    On a GPU, picking makes the host wait for their number, and the GPU then for the host.
-    """
-    return device.type == "cpu"
 
 
 class VectorQuantizer(nn.Module):
@@ -131,7 +175,7 @@ class VectorQuantizer(nn.Module):
             word_ids: what the sampling noise of each word hangs on.
             noise: names the draw (seed, epoch, step) for top-k sampling; None takes the nearest code.
         """
-        if not picks_real_words(z_e.device):
+        if not packing.picks_real_words(z_e.device):
             return self._with_padding(z_e, real, word_ids, noise)
         if real.all():  # nothing to pick out: no copies
             codes, straight_through, commitment = self._passed_through(
@@ -160,23 +204,20 @@ class VectorQuantizer(nn.Module):
         self, words: Float[Tensor, "n d"], word_ids: Int64[Tensor, " n"], noise: tuple[int | str, ...] | None
     ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d"], Float[Tensor, " n"]]:
         """Codes, their vectors with the gradient of the words, and how far each word lies from its code."""
-        codes, chosen = self._chosen(words, word_ids, noise)
-        difference = words.float() - chosen
-        del chosen  # a copy of all words is worth not keeping
-        return codes, words - difference.detach(), difference.square().mean(1)
+        codes = self._codes(words.detach(), word_ids, noise)
+        quantized, squares = cast(Any, _PassedThrough.apply(words, self.codebook, codes))
+        return codes, quantized, squares
 
     @torch.no_grad()
-    def _chosen(
+    def _codes(
         self, words: Float[Tensor, "n d"], word_ids: Int64[Tensor, " n"], noise: tuple[int | str, ...] | None
-    ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d"]]:
-        """The code of each word, and its vector."""
+    ) -> Int64[Tensor, " n"]:
+        """The code of each word."""
         distances = squared_distances(words, self.codebook)
         if noise is None:
-            codes = distances.argmin(1)
-        else:
-            uniform = hashed_uniform(word_ids, *noise, NOISE_NAME)
-            codes = sample_codes(distances, self._settings.top_k, self._settings.temperature, uniform)
-        return codes, self.codebook[codes]
+            return distances.argmin(1)
+        uniform = hashed_uniform(word_ids, *noise, NOISE_NAME)
+        return sample_codes(distances, self._settings.top_k, self._settings.temperature, uniform)
 
     @torch.no_grad()
     def statistics(
@@ -186,7 +227,7 @@ class VectorQuantizer(nn.Module):
         codes: Int64[Tensor, "sentences words"],
     ) -> CodeStatistics:
         """Counts and sums of the real words of a micro-batch; add them up over a batch."""
-        if picks_real_words(z_e.device):
+        if packing.picks_real_words(z_e.device):
             every = bool(real.all())
             chosen = codes.flatten() if every else codes[real]
             words = (z_e.flatten(0, 1) if every else z_e[real]).float()

@@ -22,7 +22,7 @@ CODEBOOK_REMOVALS = {"concept": 1, "member_mean": 1}
 """Removals of a method with one vector per concept."""
 TRAINING_KNOBS = (
     *("max_epochs", "patience", "learning_rate", "weight_decay", "batch_size", "micro_batch_words"),
-    *("gradient_clip", "plateau_factor", "plateau_patience", "precision"),
+    *("gradient_clip", "plateau_factor", "plateau_patience", "precision", "packed"),
 )
 """Of the trainer's settings those that a fitted CLVQ-VAE hangs on."""
 

@@ -200,7 +200,13 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     size = path.stat().st_size
     if size > _LONGEST_CONFIG:
         raise SharingError(f"its {CONFIG} has {size} bytes, and {_LONGEST_CONFIG} are the most that is read")
-    config = _mapping(read_json(path), CONFIG)
+    try:
+        read = read_json(path)
+    except ValueError as error:
+        raise SharingError(
+            f"its {CONFIG} is damaged ({error}): fetch the folder again, or save it again"
+        ) from error
+    config = _mapping(read, CONFIG)
     if config.get("library") != LIBRARY:
         raise SharingError(f"its {CONFIG} is not that of a concept model of {LIBRARY}")
     found = config.get("format_version")

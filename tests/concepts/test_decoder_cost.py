@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 def test_padding_of_a_pass__by_hand():
     # Six layers of 8 * 384^2 + 2 * 384 * 2048 weights: 16,515,072, and 1.33e8 of them and a word are 8 words.
-    assert padding_of_a_pass(384, DecoderSettings(layers=6, feed_forward=2048), CPU) == 24 + 8
+    assert padding_of_a_pass(384, DecoderSettings(layers=6, feed_forward=2048), CPU, False) == 24 + 8
 
 
 @pytest.mark.parametrize("width", [32, 384, 4096])

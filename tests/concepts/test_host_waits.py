@@ -17,7 +17,7 @@ from clvq_exp.activations.resident import sent
 from clvq_exp.activations.store import ActivationStore
 from clvq_exp.activations.word_batches import WordPairs
 from clvq_exp.artifacts import ArtifactCache
-from clvq_exp.concepts import quantizer, trained_module
+from clvq_exp.concepts import packing, trained_module
 from clvq_exp.concepts.base import ConceptModel, ConceptSettings, FitRun
 from clvq_exp.concepts.clvq_vae import ClvqVae
 from clvq_exp.concepts.module import ClvqVaeModule
@@ -87,7 +87,7 @@ def fit_and_count(
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers kept on the device, padding computed along, and the kernel that a GPU's optimizer gets."""
-    monkeypatch.setattr(quantizer, "picks_real_words", lambda *_: False)
+    monkeypatch.setattr(packing, "picks_real_words", lambda *_: False)
     monkeypatch.setattr(trained_module, "fused_kernel", lambda *_: True)
     for module in (datamodule, word_batches):
         monkeypatch.setattr(module, "resident_device", lambda *_: CPU)
@@ -179,7 +179,7 @@ def test_padding_computed_along__gives_the_same_codes_losses_gradients_and_codeb
     assert not micro.real.all(), "otherwise nothing is padded"
     found: list[tuple[Any, ...]] = []
     for picked in (True, False):
-        monkeypatch.setattr(quantizer, "picks_real_words", lambda *_, picked=picked: picked)
+        monkeypatch.setattr(packing, "picks_real_words", lambda *_, picked=picked: picked)
         module = with_codes(store, settings(quantizer__top_k=top_k))
         losses, statistics = module.accumulate(batch)
         module.quantizer.update(statistics)

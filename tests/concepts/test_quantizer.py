@@ -118,6 +118,42 @@ def test_quantizer__commitment_by_hand_and_its_gradient_reaches_the_encoder_only
     torch.testing.assert_close(z.grad[0], torch.tensor([[1.0, 2.0], [-1.0, 0.0]]))
 
 
+@pytest.mark.parametrize(("words", "width"), [(1, 5), (1000, 768)], ids=["one word", "several slices of words"])
+def test_quantizer__outputs_and_gradients_are_those_of_the_plain_formula_to_the_last_bit(
+    words: int, width: int
+) -> None:
+    torch.manual_seed(0)
+    codebook, z, weight = torch.randn(9, width), torch.randn(words, width), torch.randn(words, width)
+    given = quantizer(codebook)
+    plain, passed = (z.clone().requires_grad_() for _ in range(2))
+
+    difference = plain - codebook[nearest_codes(z, codebook)]
+    expected = plain - difference.detach()
+    expected_commitment = difference.square().mean(1).sum()
+    ((expected * weight).sum() + 0.3 * expected_commitment).backward()
+
+    out = given(*as_batch(passed), noise=None)
+    ((out.quantized[0] * weight).sum() + 0.3 * out.commitment_sum).backward()
+
+    assert torch.equal(out.quantized[0], expected)
+    assert torch.equal(out.commitment_sum, expected_commitment)
+    assert passed.grad is not None
+    assert plain.grad is not None
+    assert torch.equal(passed.grad, plain.grad)
+
+
+def test_quantizer__words_in_half_precision_give_float32_and_get_half_precision_back() -> None:
+    words = torch.tensor([[1.0, 3.0]], dtype=torch.bfloat16, requires_grad=True)
+    out = quantizer(torch.tensor([[0.0, 1.0], [9.0, 9.0]]))(*as_batch(words), noise=None)
+    (out.quantized.sum() + out.commitment_sum).backward()
+    assert out.quantized.dtype is torch.float32
+    assert out.quantized.tolist() == [[[0.0, 1.0]]]
+    assert float(out.commitment_sum.detach()) == 2.5  # (1 + 4) / 2
+    assert words.grad is not None
+    assert words.grad.dtype is torch.bfloat16
+    assert words.grad.tolist() == [[2.0, 3.0]]  # 1 passed through, 2 (1, 2) / 2 from the commitment
+
+
 def test_ema__a2_over_three_steps_by_hand() -> None:
     decay = 0.9
     model = quantizer(torch.tensor([[0.0], [10.0]]), torch.tensor([2.0, 1.0]), ema_decay=decay)
