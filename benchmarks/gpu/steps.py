@@ -178,7 +178,7 @@ def make_data(config: Config, store: ActivationStore, device: Any) -> Activation
         trainer.num_workers,
         trainer.resident_gib,
         device,
-        padding_of_a_pass(store.width, config.decoder, device),
+        padding_of_a_pass(store.width, config.decoder, device, trainer.packed),
     )
 
 
