@@ -161,7 +161,7 @@ def rows_of(own: Any, other: Any, n: int) -> list[Row]:
             other.median / own.median,
             WANTED,
             note,
-            used,
+            versions=used,
         ),
         Row(f"{what}: the same salient word", against, f"{same:.1%}", "100%", same, 0.995, versions=used),
         Row(

@@ -6,8 +6,8 @@
 All are runs of the command line over one cache; those after the first have other commitment weights, so that
 their concept models are trained anew. What is left of them besides training (of concept models, and of probes in
 the ablation), the intervention in the live model and the imports is held against the limit, by the median. The
-passes of the language model are counted by what the cache was given; imports are timed by the interpreter that
-runs the cell.
+passes of the language model are counted by what the cache was given. Imports are timed by the interpreter that
+runs the cell; those that a step does are the step's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ WEIGHTS = (0.3, 0.5, 0.7)
 """beta of the cells after the first."""
 IMPORT = re.compile(r"^import time:\s+(\d+) \|", re.MULTILINE)
 """A module's own microseconds."""
+LAST_BEFORE = re.compile(r"^import time:.*\| +clvq_exp\.cell$", re.MULTILINE)
+"""The module that all steps lie behind."""
 PASSES = ("activations", "attributions", "language_models")
 """Kinds of artifacts that the language model makes."""
 
@@ -43,6 +45,7 @@ class Cell(NamedTuple):
     seconds: float
     steps: dict[str, float]
     imports: float
+    """Seconds, before the first step."""
     passes: int
     """Artifacts of the language model that it added to the cache."""
 
@@ -68,7 +71,10 @@ def run(folder: Path, name: str, overrides: list[str]) -> Cell:
     if done.returncode:
         sys.exit(f"cached_cell: the {name} cell failed:\n" + "\n".join(text.splitlines()[-20:]))
     provenance = json.loads((folder / name / "provenance.json").read_text(encoding="utf-8"))
-    imports = sum(int(own) for own in IMPORT.findall(text)) / 1e6
+    last = LAST_BEFORE.search(text)
+    if last is None:
+        sys.exit("cached_cell: the run did not import clvq_exp.cell, behind which its steps lie")
+    imports = sum(int(own) for own in IMPORT.findall(text[: last.end()])) / 1e6
     return Cell(took, provenance["seconds"], imports, _artifacts(folder / "cache") - before)
 
 
@@ -107,7 +113,7 @@ def main() -> None:
                 LIMIT / rest,
                 1,
                 note,
-                versions("torch", "transformers"),
+                versions=versions("torch", "transformers"),
             ),
             Row(f"{what}: passes of the language model", "none", str(passes), "0", 1.0 - passes, 1),
         ],

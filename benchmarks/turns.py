@@ -79,8 +79,7 @@ class Row:
     ratio: float
     wanted: float
     note: str = ""
-    unit: str = "times"
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def reached(self) -> bool:
