@@ -3,9 +3,9 @@
     python benchmarks/training.py --texts FOLDER_OR_FILE
 
 Ours is an epoch of the fit, with everything that belongs to it: batches of 128 sentences read from the store and
-cut into micro-batches, encoder, quantizer, decoder with padding, losses, Adam, the moving averages of the
-codebook. The limit is the decoder alone, run forwards, and backwards to its weights and to both of its inputs, on
-as many words in sentences that all have the mean length, so that nothing is padded.
+cut into micro-batches, encoder, quantizer, decoder, losses, Adam, the moving averages of the codebook. The limit
+is the decoder alone, run forwards, and backwards to its weights and to both of its inputs, on as many words in
+sentences that all have the mean length, so that nothing is padded.
 """
 
 from __future__ import annotations

@@ -231,6 +231,13 @@ def test_other_files__are_not_overwritten(codes: Concepts, tmp_path: Path) -> No
         codes.save_pretrained(tmp_path / "file")
 
 
+def test_config_that_is_no_json__is_named_with_what_to_do(codes: Concepts, tmp_path: Path) -> None:
+    folder = codes.save_pretrained(tmp_path / "model")
+    (folder / CONFIG).write_text('{"library": ', encoding="utf-8")
+    with pytest.raises(SharingError, match=r"its config.json is damaged \(.*\): fetch the folder again"):
+        Concepts.from_pretrained(folder)
+
+
 def test_edited_card__is_no_damage(codes: Concepts, tmp_path: Path) -> None:
     folder = codes.save_pretrained(tmp_path / "model")
     (folder / CARD).write_text("# Mine", encoding="utf-8")

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from clvq_exp.activations.datamodule import FEWEST
 from clvq_exp.concepts import packing
-from clvq_exp.concepts.packing import Packing, attention
 from clvq_exp.settings import DecoderMemory, DecoderSettings, SelfAttention
 
-_ATTENDED = 0.1
-"""What a padded word costs beside a real one where only the attention runs it along."""
+_ATTENDED = 0.2
+"""What a padded word costs a CPU beside a real one where only the attention runs it along: 0.15 to 0.27 at d = 768
+and 384, behind sentences of 20 words."""
 _GRADIENTS = 24
 """Words that take a CPU as long as adding up the gradients of all weights; both grow with the weights."""
 _LAUNCH = 1.33e8
 """Products of a weight and a word that take a CPU as long as launching a pass.
 
-Both were measured together, at d = 384 with six layers: 16 to 64 words do equally well."""
+It was measured together with the gradients, at d = 384 with six layers: 16 to 64 words do equally well."""
 
 
 class ConceptDecoder(nn.Module):
@@ -87,15 +87,15 @@ class ConceptDecoder(nn.Module):
         real: Bool[Tensor, "sentences words"],
     ) -> Float[Tensor, "sentences words d"]:
         """The same without a product for padding: words lie side by side, in sentences for the attention only."""
-        words = Packing(real.shape, torch.nonzero(real.flatten()).squeeze(1))
+        words = packing.Packing(real.shape, torch.nonzero(real.flatten()).squeeze(1))
         seen = real[:, None, None, :]
         own = seen if self.self_attention is SelfAttention.bidirectional else ~earlier_or_padding(real)[:, None]
         hidden, looked_at = words.picked(quantized), words.picked(memory)
         for each in self.layers:
             layer = cast(nn.TransformerDecoderLayer, each)
-            attended = attention(layer.self_attn, hidden, hidden, words, own)
+            attended = packing.attention(layer.self_attn, hidden, hidden, words, own)
             hidden = layer.norm1(hidden + layer.dropout1(attended))
-            attended = attention(layer.multihead_attn, hidden, looked_at, words, seen)
+            attended = packing.attention(layer.multihead_attn, hidden, looked_at, words, seen)
             hidden = layer.norm2(hidden + layer.dropout2(attended))
             inner = layer.dropout(layer.activation(layer.linear1(hidden)))
             hidden = layer.norm3(hidden + layer.dropout3(layer.linear2(inner)))
